@@ -1,0 +1,1 @@
+"""An HTTP task queue in front of Amazon SQS."""

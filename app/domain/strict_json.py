@@ -1,0 +1,121 @@
+"""JSON as RFC 8259 and I-JSON mean it: what Python's parser would let pass or change is refused by name."""
+
+import json
+import re
+from typing import cast
+
+from app.domain.task import JsonValue
+
+#: Deepest nesting taken. Deeper documents are an attack or an accident.
+MAX_DEPTH = 100
+
+# Only documents with such an escape can hold a lone surrogate; the others skip that check.
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+# Integers with more digits may be beyond a double, which ends at 1.8e308.
+_SAFE_DIGITS = 300
+
+
+class MalformedJsonError(ValueError):
+    """The text is not JSON, or JSON that systems do not agree on."""
+
+
+def loads(text: bytes | str) -> JsonValue:
+    """Parse ``text``, UTF-8 if it is bytes.
+
+    Raises:
+        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, NaN or a number beyond a double, a lone
+            surrogate, or an object with the same member twice.
+
+    """
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else _encodable(text)
+        value = _DECODER.decode(decoded)
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8: byte {error.start}"
+        raise MalformedJsonError(message) from error
+    except RecursionError as error:
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message) from error
+    except json.JSONDecodeError as error:
+        message = f"{error.msg} at character {error.pos}"
+        raise MalformedJsonError(message) from error
+    if decoded.count("{") + decoded.count("[") > MAX_DEPTH and _too_deep(value):
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message)
+    if _SURROGATE_ESCAPE.search(decoded):
+        _refuse_lone_surrogates(value)
+    return cast("JsonValue", value)
+
+
+def dumps(value: object) -> str:
+    """Write ``value`` in ASCII, since SQS refuses some Unicode characters.
+
+    Raises:
+        ValueError: ``value`` holds NaN or an infinity, or is circular.
+        TypeError: ``value`` holds something that JSON has no form for.
+
+    """
+    return _ENCODER.encode(value)
+
+
+def _encodable(text: str) -> str:
+    if not text.isascii():
+        _refuse_lone_surrogates(text)
+    return text
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add() returns None: that is the idiom
+        message = f"member {twice[:64]!r} stands twice"
+        raise MalformedJsonError(message)
+    return members
+
+
+def _constant(name: str) -> object:
+    message = f"{name} is not JSON"
+    raise MalformedJsonError(message)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        message = f"number {text[:32]}… is beyond a double"
+        raise MalformedJsonError(message)
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > _SAFE_DIGITS:
+        _float(text)
+    return int(text)
+
+
+# Made once: making them takes as long as parsing a short document.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            child
+            for node in level
+            if isinstance(node, list | dict)
+            for child in (node if isinstance(node, list) else node.values())
+            if isinstance(child, list | dict)
+        ]
+    return bool(level)
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    try:
+        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    except UnicodeEncodeError as error:
+        message = "a string holds a lone surrogate"
+        raise MalformedJsonError(message) from error
