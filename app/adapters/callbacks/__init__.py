@@ -1,0 +1,1 @@
+"""Requests to URLs that clients name: checked, bounded and signed."""

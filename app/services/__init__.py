@@ -1,0 +1,1 @@
+"""What the product does with queues, told in terms of ports."""

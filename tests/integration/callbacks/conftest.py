@@ -1,0 +1,36 @@
+"""A receiver, and a sender that may call it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.adapters.callbacks.sender import AiohttpCallbackSender
+from app.adapters.clock import FakeClock
+from tests.support.callbacks import LOOPBACK, Outcomes
+from tests.support.receiver import Receiver
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock at noon of a known day."""
+    return FakeClock()
+
+
+@pytest.fixture
+def outcomes() -> Outcomes:
+    """Return what counts outcomes."""
+    return Outcomes()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Run a receiver on loopback."""
+    async with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def sender(clock: FakeClock, outcomes: Outcomes) -> AsyncIterator[AiohttpCallbackSender]:
+    """Open a sender that may call loopback."""
+    async with AiohttpCallbackSender(LOOPBACK, clock, outcomes) as opened:
+        yield opened

@@ -1,0 +1,185 @@
+"""Names, labels and values of the metrics."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from app.domain.queues import QueueStats
+from app.domain.task import TaskStatus
+from app.ports import Metrics
+from app.telemetry.metrics import PrometheusMetrics, exposition
+
+
+def a_pair() -> tuple[CollectorRegistry, Metrics]:
+    """Return metrics that know one task type, and where they can be read."""
+    registry = CollectorRegistry()
+    return registry, PrometheusMetrics(registry, {"echo"})
+
+
+def test_tasks_are_counted_by_queue_type_and_status() -> None:
+    """Under the names that dashboards rely on."""
+    registry, metrics = a_pair()
+
+    metrics.enqueued("tasks", "echo")
+    metrics.dequeued("tasks", "echo")
+    metrics.completed("tasks", "echo", TaskStatus.RETRYING)
+    metrics.completed("tasks", "echo", TaskStatus.DEAD_LETTERED)
+
+    lines = exposition(registry).decode().splitlines()
+    for expected in (
+        'mcp_queue_tasks_enqueued_total{queue="tasks",task_type="echo"} 1.0',
+        'mcp_queue_tasks_dequeued_total{queue="tasks",task_type="echo"} 1.0',
+        'mcp_queue_tasks_completed_total{queue="tasks",status="retrying",task_type="echo"} 1.0',
+        'mcp_queue_tasks_completed_total{queue="tasks",status="dead_lettered",task_type="echo"} 1.0',
+        'mcp_queue_task_retries_total{queue="tasks",task_type="echo"} 1.0',
+    ):
+        assert expected in lines
+
+
+def test_types_that_nobody_knows_count_as_other() -> None:
+    """Clients choose them: a million types must not become a million series."""
+    registry, metrics = a_pair()
+
+    for number in range(1000):
+        metrics.enqueued("tasks", f"made-up-{number}")
+    metrics.completed("tasks", "", TaskStatus.DEAD_LETTERED)
+
+    labels = {"queue": "tasks", "task_type": "other"}
+    assert registry.get_sample_value("mcp_queue_tasks_enqueued_total", labels) == 1000
+    assert len(exposition(registry)) < 10_000
+
+
+def test_durations_fall_into_buckets_that_double_from_a_tenth_of_a_second() -> None:
+    """From 0.1 s to 27 min, then the rest."""
+    registry, metrics = a_pair()
+
+    metrics.processed("tasks", "echo", timedelta(seconds=0.3))
+
+    name = "mcp_queue_task_processing_duration_seconds"
+    (family,) = (family for family in registry.collect() if family.name == name)
+    bounds = [sample.labels["le"] for sample in family.samples if sample.name == f"{name}_bucket"]
+    assert [*(str(0.1 * 2**n) for n in range(15)), "+Inf"] == bounds
+    labels = {"queue": "tasks", "task_type": "echo"}
+    assert registry.get_sample_value(f"{name}_bucket", {**labels, "le": "0.2"}) == 0
+    assert registry.get_sample_value(f"{name}_bucket", {**labels, "le": "0.4"}) == 1
+    assert registry.get_sample_value(f"{name}_sum", labels) == 0.3
+
+
+def test_callback_outcomes_are_there_from_the_start() -> None:
+    """A rate needs a first value."""
+    registry, metrics = a_pair()
+
+    metrics.callback("refused")
+    metrics.lease_lost("tasks")
+
+    outcomes = ("ok", "retryable", "rejected", "refused")
+    values = [registry.get_sample_value("mcp_queue_callbacks_total", {"outcome": outcome}) for outcome in outcomes]
+    assert [0, 0, 0, 1] == values
+    assert registry.get_sample_value("mcp_queue_leases_lost_total", {"queue": "tasks"}) == 1
+
+
+def test_a_queue_shows_what_lies_in_it() -> None:
+    """Waiting, running, delayed and dead, and how old the oldest is."""
+    registry, metrics = a_pair()
+
+    metrics.observe_queue(
+        QueueStats(
+            queue_name="tasks",
+            approximate_messages=5,
+            inflight_messages=2,
+            delayed_messages=1,
+            oldest_message_age=timedelta(seconds=90),
+            dead_letters=3,
+        )
+    )
+
+    names = ("depth", "inflight", "delayed", "oldest_message_age_seconds")
+    labels = {"queue": "tasks"}
+    assert [5, 2, 1, 90] == [registry.get_sample_value(f"mcp_queue_{name}", labels) for name in names]
+    assert registry.get_sample_value("mcp_dlq_depth", labels) == 3
+
+
+def test_what_is_unknown_is_not_zero() -> None:
+    """An alert on the age must not read a lost figure as good news."""
+    registry, metrics = a_pair()
+    known = QueueStats(queue_name="tasks", approximate_messages=0, inflight_messages=0, delayed_messages=0)
+
+    metrics.observe_queue(known)
+
+    age = registry.get_sample_value("mcp_queue_oldest_message_age_seconds", {"queue": "tasks"})
+    assert age is not None
+    assert age != age  # noqa: PLR0124  # NaN
+    assert registry.get_sample_value("mcp_dlq_depth", {"queue": "tasks"}) is None
+
+
+def test_destinations_that_nobody_configured_count_as_other() -> None:
+    """Clients name them: a thousand open breakers are one series, whose value says how many."""
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry, (), {"billing"})
+    assert registry.get_sample_value("mcp_queue_breaker_open", {"destination": "billing"}) == 0
+
+    metrics.breaker_opened("billing")
+    for number in range(1000):
+        metrics.breaker_opened(f"http://made-up-{number}:80")
+        metrics.deferred(f"http://made-up-{number}:80", "breaker")
+    metrics.breaker_closed("http://made-up-0:80")
+
+    values = [
+        registry.get_sample_value("mcp_queue_breaker_open", {"destination": "billing"}),
+        registry.get_sample_value("mcp_queue_breaker_open", {"destination": "other"}),
+        registry.get_sample_value("mcp_queue_tasks_deferred_total", {"destination": "other", "obstacle": "breaker"}),
+    ]
+    assert [1, 999, 1000] == values
+
+
+def test_traffic_with_the_backends_is_counted() -> None:
+    """Requests per task are what SQS costs; a backlog of rows is what the ledger owes."""
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry, ())
+
+    metrics.sqs_call("SendMessageBatch", "ok")
+    metrics.sqs_batch("SendMessageBatch", 7)
+    metrics.ledger_failed("start")
+    metrics.ledger_dropped(2)
+    metrics.ledger_backlog(3)
+
+    operation = {"operation": "SendMessageBatch"}
+    values = [
+        registry.get_sample_value("mcp_queue_sqs_calls_total", {**operation, "outcome": "ok"}),
+        registry.get_sample_value("mcp_queue_sqs_batch_entries_bucket", {**operation, "le": "6.0"}),
+        registry.get_sample_value("mcp_queue_sqs_batch_entries_sum", operation),
+        registry.get_sample_value("mcp_queue_ledger_failures_total", {"operation": "start"}),
+        registry.get_sample_value("mcp_queue_ledger_dropped_total"),
+        registry.get_sample_value("mcp_queue_ledger_backlog"),
+    ]
+    assert [1, 0, 7, 1, 2, 3] == values
+
+
+WORKER = """
+import sys
+from prometheus_client import CollectorRegistry
+from app.domain.queues import QueueStats
+from app.telemetry.metrics import PrometheusMetrics
+metrics = PrometheusMetrics(CollectorRegistry(), {"echo"})
+for _ in range(int(sys.argv[1])):
+    metrics.enqueued("tasks", "echo")
+metrics.observe_queue(
+    QueueStats(queue_name="tasks", approximate_messages=int(sys.argv[1]), inflight_messages=0, delayed_messages=0)
+)
+"""
+
+
+def test_several_worker_processes_answer_as_one(tmp_path: Path) -> None:
+    """Counters add up, and of a queue's depth the latest look holds."""
+    for count in ("2", "5"):
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", WORKER, count], env=environment, check=True, timeout=60)
+
+    lines = exposition(CollectorRegistry(), tmp_path).decode().splitlines()
+
+    assert 'mcp_queue_tasks_enqueued_total{queue="tasks",task_type="echo"} 7.0' in lines
+    assert 'mcp_queue_depth{queue="tasks"} 5.0' in lines
