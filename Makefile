@@ -1,0 +1,74 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test check openapi env-example lock
+
+# The first Python that is new enough; make PYTHON=/path/to/python3 names another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+# Every path is relative, so that the checkout may lie anywhere, also under a path with spaces.
+RUN := .venv/bin/python -m
+# Modules are compiled when they are first imported: most never are, and it takes a third of the time.
+PIP := $(RUN) pip --quiet --quiet --disable-pip-version-check --no-input install --no-deps --no-compile
+UV_VERSION := 0.13.9
+COMPILE := $(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	pyproject.toml --group build
+# Where a line or a branch without a test is most likely to lose somebody's task.
+COVERED := domain services consumer
+MINIMUM_COVERAGE := 95
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.app ## Create .venv with the locked dependencies and the command mcp-queue
+
+run: install ## Start gateway and consumer on the embedded queue
+	@$(RUN) app dev
+
+test: .venv/.dev ## Run every test, and hold the coverage
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest $(PYTEST_ARGS)
+	@$(RUN) coverage combine --quiet
+	@$(RUN) coverage report
+	@for package in $(COVERED); do \
+		$(RUN) coverage report --include="app/$$package/*" --fail-under=$(MINIMUM_COVERAGE) --format=total >/dev/null || \
+		{ echo "app/$$package is covered by less than $(MINIMUM_COVERAGE) %" >&2; exit 1; }; \
+	done
+
+check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile and openapi.yaml
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy app tests $(wildcard bench)
+	.venv/bin/lint-imports
+	$(RUN) codespell_lib
+	.venv/bin/hadolint Dockerfile
+	@$(RUN) app openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
+
+openapi: install ## Write openapi.yaml
+	$(RUN) app openapi > openapi.yaml.new
+	mv openapi.yaml.new openapi.yaml
+
+env-example: install ## Write .env.example
+	$(RUN) app config example > .env.example.new
+	mv .env.example.new .env.example
+
+lock: install ## Lock the dependencies anew; make lock UPGRADE=--upgrade takes newer versions
+	$(PIP) uv==$(UV_VERSION)
+	$(COMPILE) $(UPGRADE) --output-file requirements/app.lock
+	$(COMPILE) $(UPGRADE) --group dev --constraints requirements/app.lock --output-file requirements/dev.lock
+
+.venv/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed and was not found; make install PYTHON=/path/to/python3 names one" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot create .venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+.venv/.app: requirements/app.lock pyproject.toml | .venv/bin/python
+	@echo "Installing the locked dependencies into .venv"
+	@$(PIP) --require-hashes --requirement requirements/app.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements/dev.lock .venv/.app
+	@echo "Installing what the tests and checks need into .venv"
+	@$(PIP) --require-hashes --requirement requirements/dev.lock
+	@touch $@

@@ -1,0 +1,68 @@
+"""Puts the commands together."""
+
+import sys
+
+import typer
+
+from app.cli import configuration, queues, services, tasks
+from app.cli.errors import CommandError
+
+_HELP = """\
+An HTTP task queue in front of Amazon SQS, with an embedded queue that needs nothing installed.
+
+Settings come from the environment and from the YAML file that QUEUE_CONFIG names; \
+[bold]mcp-queue config check[/bold] shows them.
+"""
+_SERVICES = "Run it"
+_CLIENT = "Talk to a running gateway, at MCP_QUEUE_URL with the key MCP_QUEUE_KEY"
+_SET_UP = "Set it up"
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names."""
+    try:
+        build()(prog_name="mcp-queue")
+    except CommandError as error:
+        typer.echo(error, err=True)
+        sys.exit(error.exit_code)
+
+
+def build() -> typer.Typer:
+    """Return every command."""
+    app = _group(_HELP)
+    app.command(rich_help_panel=_SERVICES)(services.dev)
+    app.command(rich_help_panel=_SERVICES)(services.gateway)
+    app.command(rich_help_panel=_SERVICES)(services.consumer)
+
+    work = _group("Submit tasks.")
+    work.command()(tasks.enqueue)
+    # With a callback, a single command still goes by its name.
+    work.callback()(lambda: None)
+    app.add_typer(work, name="tasks", rich_help_panel=_CLIENT)
+
+    line = _group("See and steer queues.")
+    line.command("list")(queues.list_queues)
+    line.command()(queues.stats)
+    line.command()(queues.pause)
+    line.command()(queues.resume)
+    line.command()(queues.purge)
+    app.add_typer(line, name="queues", rich_help_panel=_CLIENT)
+
+    config = _group("Look at settings.")
+    config.command()(configuration.check)
+    config.command()(configuration.example)
+    app.add_typer(config, name="config", rich_help_panel=_SET_UP)
+    app.command(rich_help_panel=_SET_UP)(configuration.openapi)
+    return app
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        # A traceback in colours is no use to whoever collects the logs.
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )

@@ -1,0 +1,36 @@
+"""Commands about settings and the contract."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.context import load_settings
+
+
+def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check the configuration and print what counts, with secrets hidden.
+
+    Every mistake is one line on the standard error; the exit code is 2 then.
+    """
+    settings = load_settings()
+    from app.cli.output import print_json
+    from app.cli.settings_report import print_settings, settings_report
+
+    if as_json:
+        print_json(settings_report(settings))
+    else:
+        print_settings(settings)
+
+
+def example() -> None:
+    """Print every setting with its description and default, as an .env file."""
+    from app.config import env_example
+
+    typer.echo(env_example(), nl=False)
+
+
+def openapi() -> None:
+    """Print the HTTP contract, as openapi.yaml has it."""
+    from app.wiring.gateway import openapi_text
+
+    typer.echo(openapi_text(), nl=False)

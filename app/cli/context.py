@@ -1,0 +1,44 @@
+"""What commands take from the configuration."""
+
+from typing import TYPE_CHECKING
+
+from app.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.config import Client, Settings
+
+_USAGE = 2
+
+
+def load_settings(
+    environ: "Mapping[str, str] | None" = None, fallback: "Mapping[str, str] | None" = None
+) -> "Settings":
+    """Return the settings of ``environ``, by default the process's environment; see ``app.config.load_settings``.
+
+    Raises:
+        CommandError: they hold a mistake.
+
+    """
+    from app import config
+
+    try:
+        return config.load_settings(config.environment() if environ is None else environ, fallback or {})
+    except config.ConfigError as error:
+        raise CommandError(str(error), _USAGE) from error
+
+
+def load_client() -> "Client":
+    """Return where the gateway is.
+
+    Raises:
+        CommandError: the environment holds a mistake.
+
+    """
+    from app import config
+
+    try:
+        return config.read_client(config.environment())
+    except config.ConfigError as error:
+        raise CommandError(str(error), _USAGE) from error
