@@ -106,7 +106,6 @@ def queue_problems(queues: tuple[QueueSpec, ...], catalogue: Catalogue) -> Itera
 
 def queue_warnings(queues: tuple[QueueSpec, ...], catalogue: Catalogue, defaults: Defaults) -> Iterator[str]:
     """Yield what is allowed but probably not meant."""
-    on_sqs = any(spec.backend is Backend.SQS for spec in queues)
     specs = {spec.name: spec for spec in queues}
     for entry in catalogue.entries:
         spec = specs[entry.name]
@@ -114,11 +113,6 @@ def queue_warnings(queues: tuple[QueueSpec, ...], catalogue: Catalogue, defaults
             written = getattr(entry, name)
             if written is not None and written != getattr(spec, name):
                 yield f"{variable} replaces {catalogue.key(entry, name)} of the file"
-        if on_sqs and spec.backend is Backend.SQLITE and entry.name in catalogue.variables:
-            yield (
-                f"{catalogue.url_key(entry.name)} is not set: the queue {entry.name!r} lies in a file of this machine, "
-                "while others are on SQS"
-            )
         yield from _fifo_warnings(spec, specs)
 
 

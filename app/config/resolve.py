@@ -1,6 +1,6 @@
 """From the layers to the settings: every default resolved, every mistake named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from app.config.checks import problems_in, warnings_about
 from app.config.document import Callbacks, Document, Environment, Ledger
-from app.config.entries import DestinationEntry, RouteEntry
+from app.config.entries import DestinationEntry, QueueEntry, RouteEntry
 from app.config.errors import ConfigError
 from app.config.knobs import settings_of
 from app.config.layers import Layers, misspelt_variables, read_layers
-from app.config.queue_rules import Catalogue
+from app.config.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, Catalogue
 from app.config.queues import BUILT_IN, Defaults, queue_problems, queue_warnings, resolve_queues
 from app.config.reference import effective
 from app.config.settings import CallbackSettings, LedgerSettings, RetrySettings, Settings, SqsSettings
@@ -86,8 +86,19 @@ def _catalogue(layers: Layers) -> tuple[Catalogue, list[str]]:
         if entries[queue].url not in {None, url}:
             warnings.append(f"{variable} replaces queue.sqs.queues[{queue}].url of the file")
         entries[queue] = entries[queue].model_copy(update={"url": url})
+    if written is None and any(entry.url for entry in entries.values()):
+        listed = tuple(entry for entry in listed if entries[entry.name].url or entry.name == DEFAULT_DEAD_LETTER_QUEUE)
+        warnings += _left_out(entries, listed, variables)
     # By name, so that a name that stands twice is still there to be complained about.
     return Catalogue(tuple(entries[entry.name] for entry in listed), variables), warnings
+
+
+def _left_out(
+    entries: Mapping[str, QueueEntry], listed: Sequence[QueueEntry], variables: Mapping[str, str]
+) -> list[str]:
+    """Return a line for each built-in queue that is not there: beside SQS none falls back to a file unasked."""
+    missing = entries.keys() - {entry.name for entry in listed}
+    return [f"{variables[name]} is not set: there is no queue {name!r}" for name in sorted(missing)]
 
 
 def _defaults(layers: Layers) -> Defaults:

@@ -88,11 +88,12 @@ def test_an_sqs_queue_with_an_embedded_dead_letter_queue_is_refused() -> None:
     ] == problems_with({"SQS_QUEUE_URL": ON_SQS["SQS_QUEUE_URL"]})
 
 
-def test_a_built_in_queue_that_stays_embedded_beside_sqs_is_a_warning() -> None:
-    """A lost variable must not go unnoticed."""
+def test_a_built_in_queue_without_a_url_is_not_there_beside_sqs() -> None:
+    """A lost variable must not turn SQS into a file on a local disk, nor go unnoticed."""
     settings = load_settings({name: url for name, url in ON_SQS.items() if name != "SQS_PRIORITY_QUEUE_URL"})
 
-    assert any(warning.startswith("SQS_PRIORITY_QUEUE_URL is not set") for warning in settings.warnings)
+    assert {"tasks", "dlq"} == set(by_name(settings))
+    assert "SQS_PRIORITY_QUEUE_URL is not set: there is no queue 'priority-tasks'" in settings.warnings
 
 
 @pytest.mark.parametrize("variable", ["SQS_QUEUE_URL", "SQS_PRIORITY_QUEUE_URL"])

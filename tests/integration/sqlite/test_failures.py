@@ -1,0 +1,208 @@
+"""What goes wrong with files and disks, and how the embedded queue comes back from it."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from app.adapters.clock import FakeClock
+from app.adapters.sqlite import SqliteBackend
+from app.adapters.sqlite.executor import Executor
+from app.adapters.sqlite.maintain import Ping
+from app.adapters.sqlite.schema import check_sqlite, prepare_file
+from app.adapters.sqlite.watcher import Watcher
+from app.domain.delivery import Accepted
+from app.domain.errors import BackendUnavailableError, InvalidTaskError, NotSupportedError
+from app.domain.serialization import JsonTaskSerializer
+from tests.support.clock import NOW, SECOND, START
+from tests.support.embedded_file import FIFO, STANDARD, Defect, DiskSize, Lock, content, overwrite
+from tests.support.queues import ids, make_task
+
+
+def opened(path: Path) -> SqliteBackend:
+    """Return a backend that is about to open the file."""
+    return SqliteBackend(path, clock=FakeClock(START), serializer=JsonTaskSerializer(), busy_timeout=SECOND / 5)
+
+
+class TestOpening:
+    """Files that cannot be used."""
+
+    async def test_a_file_that_is_no_database_is_refused(self, path: Path) -> None:
+        """A file of something else is named, and left alone."""
+        path.parent.mkdir()
+        something = b"not a database, and longer than its header of one hundred bytes would have to be" * 4
+        overwrite(path, something)
+        with pytest.raises(BackendUnavailableError, match=r"queue\.db: file is not a database"):
+            await opened(path).__aenter__()
+        assert something == content(path)
+
+    async def test_a_file_of_a_newer_version_is_refused(self, path: Path) -> None:
+        """A program that was set back does not touch what it does not understand."""
+        async with opened(path):
+            pass
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(NotSupportedError, match="version 99, this program knows up to 1"):
+            await opened(path).__aenter__()
+
+    async def test_a_directory_that_cannot_be_made_is_named(self, path: Path) -> None:
+        """Where the data directory would have to be, there is a file."""
+        path.parent.write_text("in the way")
+        with pytest.raises(BackendUnavailableError, match=str(path)):
+            await opened(path).__aenter__()
+
+    async def test_a_file_that_stays_locked_is_refused(self, path: Path) -> None:
+        """Opening waits for other processes only so long."""
+        path.parent.mkdir()
+        with Lock(path) as lock:
+            lock.take()
+            with pytest.raises(BackendUnavailableError, match="locked"):
+                await opened(path).__aenter__()
+
+    def test_an_old_sqlite_is_refused(self) -> None:
+        """The error says which version is there and which is needed."""
+        with pytest.raises(NotSupportedError, match=r"3\.35\.0 or newer; this Python has 3\.31\.1"):
+            check_sqlite((3, 31, 1))
+
+    async def test_a_file_keeps_what_is_in_it(self, path: Path) -> None:
+        """Closing and opening again loses nothing and pauses nothing anew."""
+        async with opened(path) as backend:
+            await backend.queue(STANDARD).enqueue(make_task())
+            await backend.pauses.pause("work")
+        async with opened(path) as backend:
+            assert ["t-1"] == ids(await backend.queue(STANDARD).receive(1, NOW))
+            assert frozenset({"work"}) == await backend.pauses.paused()
+            assert (await backend.queue(STANDARD).stats()).paused
+
+
+class TestLocked:
+    """Another process that writes for too long."""
+
+    async def test_a_locked_file_is_unavailable_until_it_is_free(self, backend: SqliteBackend, lock: Lock) -> None:
+        """Waiting has an end, the error names the cause, and afterwards all is well."""
+        queue = backend.queue(STANDARD)
+        lock.take()
+        with pytest.raises(BackendUnavailableError, match="locked by another process") as failure:
+            await queue.enqueue(make_task("refused"))
+        assert isinstance(failure.value.__cause__, sqlite3.OperationalError)
+        with pytest.raises(BackendUnavailableError):
+            await queue.ping()
+        lock.give_back()
+        await queue.enqueue(make_task("accepted"))
+        assert ["accepted"] == ids(await queue.receive(10, NOW))
+
+    async def test_an_enqueue_waits_for_a_lock_that_is_given_back(self, backend: SqliteBackend, lock: Lock) -> None:
+        """A short lock is nobody's failure."""
+        lock.take()
+        enqueue = asyncio.create_task(backend.queue(STANDARD).enqueue(make_task()))
+        await asyncio.sleep(0)
+        lock.give_back()
+        assert isinstance(await enqueue, Accepted)
+
+    async def test_looking_needs_no_lock(self, backend: SqliteBackend, lock: Lock) -> None:
+        """Statistics and polls of an empty queue go on while another process writes."""
+        queue = backend.queue(STANDARD)
+        lock.take()
+        assert [] == await queue.receive(1, NOW)
+        assert 0 == (await queue.stats()).approximate_messages
+        assert frozenset() == await backend.pauses.paused()
+
+
+class TestFull:
+    """A disk without room."""
+
+    async def test_a_full_disk_refuses_tasks_until_there_is_room(self, backend: SqliteBackend) -> None:
+        """What was accepted stays, the error names the cause, and room brings the queue back."""
+        queue = backend.queue(STANDARD)
+        await queue.enqueue(make_task("before"))
+        await backend._writer.submit(DiskSize(4))
+        with pytest.raises(BackendUnavailableError, match="disk of the embedded queue is full"):
+            await queue.enqueue(make_task("large", payload="x" * 100_000))
+        await backend._writer.submit(DiskSize(-1))
+        await queue.enqueue(make_task("after", payload="x" * 100_000))
+        assert ["before", "after"] == ids(await queue.receive(10, NOW))
+
+    async def test_a_task_without_room_does_not_spoil_those_beside_it(self, backend: SqliteBackend) -> None:
+        """Of tasks that share a transaction, those that fit are accepted."""
+        queue = backend.queue(STANDARD)
+        await backend._writer.submit(DiskSize(4))
+        small, large, other = await asyncio.gather(
+            queue.enqueue(make_task("small")),
+            queue.enqueue(make_task("large", payload="x" * 100_000)),
+            queue.enqueue(make_task("other")),
+            return_exceptions=True,
+        )
+        assert isinstance(small, Accepted)
+        assert isinstance(large, BackendUnavailableError)
+        assert isinstance(other, Accepted)
+        assert ["small", "other"] == ids(await queue.receive(10, NOW))
+
+
+class TestOneOfMany:
+    """Commands that fail beside others."""
+
+    async def test_a_defect_reaches_its_caller_alone(self, backend: SqliteBackend) -> None:
+        """What a broken command wrote is undone, its neighbours succeed, and the writer lives on."""
+        queue = backend.queue(STANDARD)
+        broken = backend._writer.submit(Defect())
+        before, defect, after = await asyncio.gather(
+            queue.enqueue(make_task("before")), broken, queue.enqueue(make_task("after")), return_exceptions=True
+        )
+        assert isinstance(before, Accepted)
+        assert isinstance(defect, ZeroDivisionError)
+        assert isinstance(after, Accepted)
+        assert frozenset() == await backend.pauses.paused()
+        assert ["before", "after"] == ids(await queue.receive(10, NOW))
+
+    async def test_a_text_that_is_no_unicode_is_that_tasks_fault(self, backend: SqliteBackend) -> None:
+        """A lone surrogate in a group is refused, and nobody else notices."""
+        queue = backend.queue(FIFO)
+        bad, good = await asyncio.gather(
+            queue.enqueue(make_task("bad", group="\ud800")),
+            queue.enqueue(make_task("good", group="g")),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, InvalidTaskError)
+        assert isinstance(good, Accepted)
+
+
+class TestLostFile:
+    """Files that come and go."""
+
+    def test_a_connection_is_made_anew_when_the_cause_is_gone(self, path: Path) -> None:
+        """After an error of the disk the next command tries with a new connection."""
+        executor = Executor(path, FakeClock(START), SECOND)
+        (failure,) = executor.run([Ping()]).outcomes
+        assert isinstance(failure, BackendUnavailableError)
+        assert "cannot be opened" in str(failure)
+        prepare_file(path, SECOND)
+        assert [None] == list(executor.run([Ping()]).outcomes)
+        executor.close()
+
+    async def test_a_damaged_file_is_reported_by_whoever_reads_it(self, path: Path, backend: SqliteBackend) -> None:
+        """Statistics of a file whose content is no longer a database fail as unavailable, and come back with it."""
+        queue = backend.queue(STANDARD)
+        await queue.enqueue(make_task())
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        good = content(path)
+        overwrite(path, b"\xff" * len(good))
+        with pytest.raises(BackendUnavailableError):
+            await queue.stats()
+        with pytest.raises(BackendUnavailableError):
+            await queue.enqueue(make_task("t-2"))
+        overwrite(path, good)
+        assert 1 == (await queue.stats()).approximate_messages
+        assert ["t-1"] == ids(await queue.receive(1, NOW))
+
+    async def test_a_file_that_cannot_be_watched_makes_receivers_look(self, path: Path) -> None:
+        """Whoever waits finds out by looking, not by waiting on."""
+        noticed = asyncio.Event()
+        watcher = Watcher(path, on_change=noticed.set)
+        with watcher.watching():
+            async with asyncio.timeout(10):
+                await noticed.wait()
+        watcher.close()
