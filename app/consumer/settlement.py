@@ -1,0 +1,174 @@
+"""Ends deliveries: the one place where the consumer gives a message back to its queue."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from app.consumer.admission import Attempt
+from app.consumer.visibility import VisibilityExtender
+from app.consumer.work import Stop, Work
+from app.domain.delivery import DeadLetter
+from app.domain.errors import TryLaterError, VisibilityTimeoutError
+from app.domain.queues import FailurePolicy
+from app.domain.retry import ExponentialBackoff, Retry, RetryPolicy, dead_letter, describe, fit_delay
+from app.domain.task import JsonValue, Task, TaskStatus, cut_reason
+from app.ports import AttemptRecord, Clock, ExecutionLog, Metrics
+
+logger = logging.getLogger(__name__)
+
+#: Between two tries of a settling call that the backend did not answer.
+SETTLE_BACKOFF = ExponentialBackoff(timedelta(seconds=0.2), timedelta(seconds=5))
+
+
+class Settlement:
+    """Completes, retries, releases and dead-letters, each until the backend has confirmed it or the lease is lost.
+
+    A success is recorded before the message is deleted, so that a delivery after a crash in between is recognised; a
+    retry and a dead letter are recorded after the backend confirmed them, since what follows from the record (older
+    copies are stale) must be true.
+
+    Methods that return a bool say whether the message is known to be gone, so that the next of its FIFO group may run.
+    """
+
+    def __init__(  # noqa: D107  # the class docstring says it all
+        self,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        metrics: Metrics,
+        log: ExecutionLog,
+        policy: RetryPolicy,
+        extender: VisibilityExtender,
+    ) -> None:
+        self._clock = clock
+        self._random = random
+        self._metrics = metrics
+        self._log = log
+        self._policy = policy
+        self._extender = extender
+
+    async def succeed(self, attempt: Attempt, result: JsonValue) -> bool:
+        """Record the result, then delete the message."""
+        work = attempt.work
+        await self._record(attempt, TaskStatus.COMPLETED, result=result, confirmed=not work.lost)
+        return await self._complete(work)
+
+    async def fail(self, attempt: Attempt, error: BaseException) -> bool:
+        """Retry by the policy, or dead-letter what cannot succeed."""
+        work, queue = attempt.work, attempt.work.lane.queue
+        status = getattr(error, "response_status", None)
+        decision = self._policy.after_failure(attempt.task, error, self._random(), attempt=attempt.number)
+        if isinstance(decision, str) or (queue.spec.fifo and queue.spec.failure_policy is FailurePolicy.SKIP):
+            reason = decision if isinstance(decision, str) else describe(error)
+            return await self.bury(attempt, reason, response_status=status)
+        now = self._clock.now()
+        confirmed = await self._reschedule(work, decision)
+        await self._record(
+            attempt,
+            TaskStatus.RETRYING,
+            error=describe(error),
+            response_status=status,
+            next_at=now + decision.delay,
+            confirmed=confirmed,
+        )
+        return False
+
+    async def bury(self, attempt: Attempt, reason: str, *, response_status: int | None = None) -> bool:
+        """Dead-letter a task with ``reason``."""
+        work = attempt.work
+        letter = dead_letter(attempt.task, reason, self._clock.now(), work.lane.name)
+        confirmed = await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, letter))
+        await self._record(
+            attempt,
+            TaskStatus.DEAD_LETTERED if confirmed else TaskStatus.RETRYING,
+            error=letter.reason,
+            response_status=response_status,
+            confirmed=confirmed,
+        )
+        return confirmed
+
+    async def bury_raw(self, work: Work, reason: str) -> bool:
+        """Dead-letter a body that is no task, unchanged."""
+        letter = DeadLetter(
+            task=None, reason=cut_reason(reason), failed_at=self._clock.now(), original_queue=work.lane.name
+        )
+        self._metrics.completed(work.lane.name, "", TaskStatus.DEAD_LETTERED)
+        return await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, letter))
+
+    async def end(self, attempt: Attempt, status: TaskStatus, reason: str) -> bool:
+        """Delete the message of a task that must not run (again): expired or canceled."""
+        await self._record(attempt, status, error=reason)
+        return await self._complete(attempt.work)
+
+    async def drop(self, work: Work) -> bool:
+        """Delete a copy that says nothing new: its task has ended, or a newer copy is on its way."""
+        return await self._complete(work)
+
+    async def postpone(self, work: Work, task: Task, delay: timedelta) -> None:
+        """Give a task back to run later without burning an attempt: it is not due, or its destination not free."""
+        await self._reschedule(work, Retry(task, delay))
+
+    async def release(self, work: Work) -> None:
+        """Give a delivery back unprocessed; a lease that is lost meanwhile comes to the same."""
+        await self._confirm(work, lambda: work.lane.queue.release(work.delivery))
+
+    async def _reschedule(self, work: Work, retry: Retry) -> bool:
+        queue = work.lane.queue
+        if queue.traits.rewrites:  # a message that keeps its body waits hidden, which is no delay of a new one
+            retry = fit_delay(retry, queue.traits.max_delay, self._clock.now())
+        return await self._confirm(work, lambda: queue.reschedule(work.delivery, retry.task, retry.delay))
+
+    async def _complete(self, work: Work) -> bool:
+        return await self._confirm(work, lambda: work.lane.queue.complete(work.delivery))
+
+    async def _confirm(self, work: Work, call: Callable[[], Awaitable[None]]) -> bool:
+        tries = 0
+        while not work.lost:
+            work.settling = True
+            try:
+                await call()
+            except VisibilityTimeoutError as error:
+                logger.warning("lease lost before settling: %s", error, extra=work.log_fields)
+                self._metrics.lease_lost(work.lane.name)
+                work.stop = Stop.LEASE_LOST
+            except TryLaterError as error:
+                logger.warning("settling failed, trying again: %s", error, extra=work.log_fields)
+                work.settling = False
+                await self._clock.sleep(SETTLE_BACKOFF.delay(tries, self._random()).total_seconds())
+                tries += 1
+                continue
+            self._extender.forget(work)
+            break
+        return not work.lost
+
+    async def _record(
+        self,
+        attempt: Attempt,
+        status: TaskStatus,
+        *,
+        result: JsonValue = None,
+        error: str | None = None,
+        response_status: int | None = None,
+        next_at: datetime | None = None,
+        confirmed: bool = True,
+    ) -> None:
+        task, queue = attempt.task, attempt.work.lane.name
+        self._metrics.completed(queue, task.type, status)
+        if error is not None:
+            extra = {**attempt.work.log_fields, "attempt": attempt.number}
+            logger.info("attempt ended %s: %s", status, error, extra=extra)
+        await self._log.record(
+            AttemptRecord(
+                task=task,
+                queue=queue,
+                attempt=attempt.number,
+                status=status,
+                started_at=attempt.started_at,
+                duration=attempt.duration,
+                result=result,
+                error=error,
+                response_status=response_status,
+                next_at=next_at,
+                confirmed=confirmed,
+            )
+        )

@@ -1,0 +1,113 @@
+"""Sends tasks that the ledger held to their queues once they are due."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from app.domain.delivery import Accepted
+from app.domain.errors import QueueError, QueueNotFoundError, TryLaterError
+from app.domain.failed_tasks import FailedTask
+from app.domain.task import Task
+from app.ports import Clock, DeadLetterStore, HeldTasks, Metrics
+from app.services.jobs import Job
+from app.services.producing import ProducerQueue
+
+logger = logging.getLogger(__name__)
+
+#: How many tasks are taken from the ledger at a time.
+AT_ONCE = 500
+#: How long they are nobody else's: longer than any send may take.
+LEASE = timedelta(seconds=60)
+
+
+class Promoter:
+    """Moves due tasks from the ledger to their queues; any number of processes may do so side by side.
+
+    Sent first, then noted: a crash in between sends a task twice, and loses none.
+    """
+
+    def __init__(
+        self,
+        held: HeldTasks,
+        letters: DeadLetterStore,
+        queues: Mapping[str, ProducerQueue],
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        closed: Callable[[], Awaitable[Collection[str]]],
+    ) -> None:
+        """Leave tasks of the queues that ``closed`` names where they are: they take no tasks at the moment."""
+        self._held = held
+        self._letters = letters
+        self._queues = queues
+        self._clock = clock
+        self._metrics = metrics
+        self._closed = closed
+
+    async def promote(self) -> None:
+        """Send what is due.
+
+        Raises:
+            LedgerUnavailableError: the ledger does not answer.
+
+        """
+        while tasks := await self._held.due(AT_ONCE, LEASE, await self._closed()):
+            by_queue: dict[str, list[Task]] = {}
+            for task in tasks:
+                by_queue.setdefault(task.queue, []).append(promoted(task))
+            for name, group in by_queue.items():
+                await self._note(group, await self._send(name, group))
+            if len(tasks) < AT_ONCE:
+                return
+
+    async def _send(self, name: str, tasks: Sequence[Task]) -> Sequence[Accepted | QueueError]:
+        queue = self._queues.get(name)
+        if queue is None:
+            return [QueueNotFoundError(name)] * len(tasks)
+        try:
+            return await queue.enqueue_batch(tasks)
+        except QueueError as error:
+            return [error] * len(tasks)
+
+    async def _note(self, tasks: Sequence[Task], verdicts: Sequence[Accepted | QueueError]) -> None:
+        sent, later, refused = [], [], []
+        for task, verdict in zip(tasks, verdicts, strict=True):
+            if isinstance(verdict, Accepted):
+                self._metrics.enqueued(task.queue, task.type)
+                sent.append(task.id)
+            elif isinstance(verdict, TryLaterError):
+                later.append(task.id)
+            else:
+                logger.error("a due task is refused: %s", verdict, extra={"task_id": task.id, "queue": task.queue})
+                refused.append(self._letter(task, verdict))
+        if refused:
+            await self._letters.store_failed_tasks(refused)
+        await self._held.promoted([*sent, *(letter.task_id for letter in refused)])
+        if later:
+            await self._held.give_back(later)
+            logger.warning("%d due tasks of %s cannot be sent at the moment", len(later), tasks[0].queue)
+
+    def _letter(self, task: Task, error: QueueError) -> FailedTask:
+        return FailedTask(
+            task_id=task.id,
+            redrive_count=task.redrive_count,
+            queue=task.queue,
+            failure_reason=f"it could not be sent when it was due: {error}",
+            failed_at=self._clock.now(),
+            task=task,
+        )
+
+
+def promoted(task: Task) -> Task:
+    """Return a held task as it is sent.
+
+    Its deduplication id is its own and new: SQS would swallow it beside an earlier send with the client's id, and
+    does swallow its second copy after a crash between sending and noting.
+    """
+    return replace(task, deduplication_id=f"{task.id}.{task.redrive_count}")
+
+
+def promoting(promoter: Promoter) -> Job:
+    """Send what is due within a second of its time."""
+    return Job("promote-due-tasks", timedelta(seconds=0.5), promoter.promote)

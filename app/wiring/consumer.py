@@ -1,0 +1,179 @@
+"""Builds the consumer and runs it until a signal ends it."""
+
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from app.adapters.callbacks.sender import AiohttpCallbackSender
+from app.adapters.clock import SystemClock
+from app.adapters.embeddings import OpenAIEmbeddings
+from app.config.settings import Settings
+from app.consumer.admission import Admitter
+from app.consumer.attempts import AttemptRunner, Dispatcher
+from app.consumer.deferrals import Deferrals
+from app.consumer.destinations import DestinationRegistry
+from app.consumer.dispatcher import TaskDispatcher
+from app.consumer.health import Readiness, serving
+from app.consumer.periodic import watch_depths, watch_pauses
+from app.consumer.receiver import Receiver
+from app.consumer.settlement import Settlement
+from app.consumer.visibility import VisibilityExtender
+from app.consumer.work import Lane
+from app.consumer.worker_pool import WorkerPool
+from app.domain.errors import QueueSetupError
+from app.domain.queues import Backend
+from app.domain.retry import RetryPolicy
+from app.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, Queue
+from app.services.callbacks import CallbackTimeouts
+from app.services.enqueueing import EnqueueRules
+from app.services.execution_memory import ExecutionMemory
+from app.services.jobs import running
+from app.services.priority_queue import PriorityQueue
+from app.services.queue_manager import QueueManager
+from app.services.task_router import TaskRouter
+from app.telemetry.metrics import PrometheusMetrics, exposition
+from app.wiring.handlers import known_destinations, known_types, load_router
+from app.wiring.process import Signals, start_logging
+from app.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
+
+logger = logging.getLogger(__name__)
+
+
+async def run_consumer(settings: Settings) -> None:
+    """Consume until SIGTERM or SIGINT; then drain within the grace period. A second signal stops at once.
+
+    Raises:
+        QueueError: a queue backend cannot be opened, or a handler cannot be loaded.
+        OSError: the address of health and metrics cannot be bound.
+
+    """
+    start_logging(settings)
+    clock, registry, signals = SystemClock(), CollectorRegistry(), Signals()
+    router = load_router(settings.handlers)
+    metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
+    async with (
+        open_queues(settings, clock, metrics) as queues,
+        _dispatcher(settings, router, clock, metrics) as dispatcher,
+    ):
+        manager = QueueManager(
+            queues.public,
+            pauses=queues.pauses,
+            rules=EnqueueRules(),
+            clock=clock,
+            metrics=metrics,
+            random_bits=secrets.randbits,
+        )
+        lanes = _lanes(settings, queues)
+        destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
+        deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
+        pool, extender = _pool(settings, lanes, clock, metrics, ExecutionMemory(), dispatcher, deferrals)
+        readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
+        jobs = [watch_pauses(pool, set(queues.pauses.values())), watch_depths(queues.public.keys(), manager.stats)]
+        with signals.heard():
+            async with (
+                serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
+                extender.running(pool.lose),
+                running(jobs, clock),
+            ):
+                pool.start()
+                readiness.started = True
+                logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
+                await signals.stop.wait()
+                readiness.draining = True
+                await pool.drain(settings.shutdown_grace, signals.hurry)
+                logger.info("drained")
+
+
+@contextlib.asynccontextmanager
+async def _dispatcher(
+    settings: Settings, router: TaskRouter, clock: Clock, metrics: Metrics
+) -> AsyncIterator[TaskDispatcher]:
+    timeouts = CallbackTimeouts({spec.public_name: settings.callback_timeout(spec) for spec in settings.queues})
+    async with (
+        AiohttpCallbackSender(settings.callbacks.egress, clock, metrics, secrets=settings.callbacks.secrets) as sender,
+        OpenAIEmbeddings(settings.embeddings.base_url, _revealed(settings), clock) as embeddings,
+    ):
+        services: dict[type, object] = {
+            CallbackSender: sender,
+            CallbackTimeouts: timeouts,
+            EmbeddingClient: embeddings,
+            Clock: clock,
+        }
+        try:
+            router.check(services)
+        except ValueError as error:
+            message = f"QUEUE_HANDLERS: {error}"
+            raise QueueSetupError(message) from error
+        yield TaskDispatcher(router=router, services=services, routes=settings.routes, sender=sender, timeouts=timeouts)
+
+
+def _revealed(settings: Settings) -> str | None:
+    key = settings.embeddings.api_key
+    return None if key is None else key.get_secret_value()
+
+
+def _renderer(registry: CollectorRegistry) -> Callable[[], tuple[bytes, str]]:
+    return lambda: (exposition(registry), CONTENT_TYPE_LATEST)
+
+
+def _lanes(settings: Settings, queues: Queues) -> list[Lane]:
+    """Return what is polled: every queue but dead-letter queues, and the levels of priority queues one by one."""
+    lanes = []
+    for name, queue in queues.public.items():
+        if name in settings.dead_letter_queues:
+            continue
+        if isinstance(queue, PriorityQueue):
+            policy = queue.spec.level_policy
+            lanes += [Lane(leaf, _wait(settings, leaf), level, policy) for level, leaf in queue.levels.items()]
+        else:
+            lanes.append(Lane(queues.by_name[name], _wait(settings, queues.by_name[name])))
+    return lanes
+
+
+def _wait(settings: Settings, queue: Queue) -> timedelta:
+    return settings.sqs.wait_time if queue.spec.backend is Backend.SQS else EMBEDDED_WAIT
+
+
+def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
+    settings: Settings,
+    lanes: list[Lane],
+    clock: Clock,
+    metrics: Metrics,
+    log: ExecutionLog,
+    dispatcher: Dispatcher,
+    deferrals: Deferrals,
+) -> tuple[WorkerPool, VisibilityExtender]:
+    extender = VisibilityExtender(clock, metrics)
+    settlement = Settlement(
+        clock=clock,
+        random=random.random,
+        metrics=metrics,
+        log=log,
+        policy=RetryPolicy(settings.retry.backoff),
+        extender=extender,
+    )
+    pool = WorkerPool(
+        lanes,
+        slots=settings.workers.count,
+        batch_size=settings.workers.batch_size,
+        clock=clock,
+        receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender),
+        admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
+        runner=AttemptRunner(
+            clock=clock,
+            metrics=metrics,
+            dispatcher=dispatcher,
+            settlement=settlement,
+            processing_timeout=settings.workers.processing_timeout,
+        ),
+        settlement=settlement,
+        extender=extender,
+        deferrals=deferrals,
+    )
+    return pool, extender

@@ -1,0 +1,49 @@
+"""What both processes do alike."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from app.config.settings import Settings
+from app.telemetry.logs import configure_logging
+
+
+def package_version() -> str:
+    """Return the version of the installed package; that of a bare checkout is not known."""
+    try:
+        return version("mcp-queue")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def start_logging(settings: Settings) -> None:
+    """Write log lines to the standard error; a project's own handlers log at the product's level."""
+    packages = {"app", *(name.split(".")[0] for name in settings.handlers)}
+    configure_logging(settings.logs.level, settings.logs.format, sys.stderr, sorted(packages))
+
+
+class Signals:
+    """The first SIGTERM or SIGINT asks to ``stop``, the second to ``hurry``."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def _heard(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen while the context is open."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._heard)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)

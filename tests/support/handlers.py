@@ -1,0 +1,69 @@
+"""Handlers of the acceptance tests. Each execution leaves one line in the file that ``TEST_EFFECTS`` names."""
+
+import asyncio
+import json
+import os
+import time
+
+from app.domain.errors import PermanentError, RetryableError
+from app.domain.task import JsonValue, Task
+from app.services.task_router import TaskRouter
+
+router = TaskRouter()
+
+
+@router.task("test.ok")
+async def succeed(task: Task) -> JsonValue:
+    """Leave a line and succeed."""
+    leave(task, "ok")
+    return {"done": task.id}
+
+
+@router.task("test.slow")
+async def take_a_while(task: Task) -> JsonValue:
+    """Leave a line after a moment, so that there is something to interrupt."""
+    leave(task, "started")
+    await asyncio.sleep(0.2)
+    leave(task, "ok")
+    return None
+
+
+@router.task("test.sync")
+def succeed_in_a_thread(task: Task) -> JsonValue:
+    """Leave a line from a thread."""
+    leave(task, "ok")
+    return None
+
+
+@router.task("test.flaky")
+async def fail_first(task: Task) -> JsonValue:
+    """Fail at the first attempt, succeed at the second."""
+    if task.retry_count == 0:
+        leave(task, "failed")
+        raise RetryableError("the first attempt always fails")
+    leave(task, "ok")
+    return None
+
+
+@router.task("test.broken")
+async def never_succeed(task: Task) -> JsonValue:
+    """Fail for good."""
+    leave(task, "failed")
+    raise PermanentError("this never works")
+
+
+@router.task("test.exhausting")
+async def always_fail(task: Task) -> JsonValue:
+    """Fail at every attempt, each time as if another might succeed."""
+    leave(task, "failed")
+    raise RetryableError("not this time")
+
+
+def leave(task: Task, what: str) -> None:
+    """Append one line; a short append to a file is one write, whoever else appends."""
+    line = {"id": task.id, "what": what, "group": task.group, "payload": task.payload, "at": time.time()}
+    descriptor = os.open(os.environ["TEST_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,162 @@
+"""From the dead-letter queue into the ledger."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.adapters.memory import MemoryQueue
+from app.consumer.dead_letter_processor import DeadLetterProcessor
+from app.domain.errors import BackendUnavailableError, LedgerUnavailableError
+from app.domain.failed_tasks import FailedTask, FailedTaskFilter
+from app.domain.retry import dead_letter
+from app.domain.serialization import JsonTaskSerializer
+from app.domain.task import Task
+from tests.support.consumer import standard
+from tests.support.ledger import LedgerHarness, ledger_harness
+
+
+class Stage:
+    """A dead-letter queue, its source, and what processes it."""
+
+    def __init__(self, harness: LedgerHarness, sources: Sequence[str] = ("tasks", "orders")) -> None:
+        """Start with empty queues."""
+        self.harness = harness
+        serializer = JsonTaskSerializer()
+        self.dead = MemoryQueue(standard("dlq", dead_letter_queue=None), clock=harness.clock, serializer=serializer)
+        self.source = MemoryQueue(
+            standard(max_receive_count=1), clock=harness.clock, serializer=serializer, dead_letters=self.dead
+        )
+        self.processor = DeadLetterProcessor(
+            self.dead,
+            sources=sources,
+            store=harness.ledger.dead_letters,
+            clock=harness.clock,
+            random=lambda: 1.0,
+            wait=timedelta(seconds=1),
+        )
+
+    def task(self, task_id: str = "t1", **members: Any) -> Task:
+        """Make a task."""
+        return Task(id=task_id, type="job", queue="tasks", created_at=self.harness.clock.now(), **members)
+
+    async def bury(self, task: Task, reason: str = "broken") -> None:
+        """Dead-letter a task as the consumer does."""
+        await self.source.enqueue(task)
+        (delivery,) = await self.source.receive(1, timedelta(0))
+        await self.source.dead_letter(delivery, dead_letter(task, reason, self.harness.clock.now(), "tasks"))
+
+    async def process(self, seconds: float = 0) -> None:
+        """Let the processor run for a while."""
+        self.processor._stopping = False
+        async with self.processor.running():
+            await self.harness.clock.advance(timedelta(seconds=seconds))
+            self.processor._stopping = True
+            await self.harness.clock.advance(timedelta(seconds=2))
+
+    async def letters(self, queue: str = "tasks") -> tuple[FailedTask, ...]:
+        """Return what is stored."""
+        query = FailedTaskFilter(queue=queue)
+        return (await self.harness.ledger.dead_letters.read_failed(query, limit=100)).items
+
+    async def left(self) -> int:
+        """Count what is still in the queue."""
+        stats = await self.dead.stats()
+        return stats.approximate_messages + stats.inflight_messages
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """Return queues over a ledger in a file of its own."""
+    async with ledger_harness(f"sqlite+aiosqlite:///{tmp_path / 'ledger.db'}") as harness:
+        yield Stage(harness)
+
+
+async def test_a_dead_letter_is_stored_and_then_completed(stage: Stage) -> None:
+    """Reason and source come from our own notes, which do not stay in the task."""
+    await stage.bury(stage.task(metadata={"team": "a"}))
+    await stage.process()
+
+    (letter,) = await stage.letters()
+    assert ("t1", "broken") == (letter.task_id, letter.failure_reason)
+    assert letter.task is not None
+    assert letter.task.metadata == {"team": "a"}
+    assert await stage.left() == 0
+
+
+async def test_what_is_not_stored_stays_in_the_queue(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that is away loses no dead letter; they are stored when it is back."""
+    store, failures = stage.harness.ledger.dead_letters, [LedgerUnavailableError()]
+    original = store.store_failed_tasks
+
+    async def unreliable(letters: Sequence[FailedTask]) -> Sequence[bool]:
+        if failures:
+            raise failures.pop()
+        return await original(letters)
+
+    monkeypatch.setattr(store, "store_failed_tasks", unreliable)
+    await stage.bury(stage.task())
+    await stage.process(seconds=0)
+    assert await stage.left() == 1
+    await stage.process(seconds=5)
+
+    assert await stage.left() == 0
+    assert len(await stage.letters()) == 1
+
+
+async def test_a_letter_that_cannot_be_completed_is_not_stored_twice(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again, and its row stands already."""
+    failures, original = [BackendUnavailableError()], stage.dead.complete
+
+    async def unreliable(delivery: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await original(delivery)
+
+    monkeypatch.setattr(stage.dead, "complete", unreliable)
+    await stage.bury(stage.task())
+    await stage.process()
+    assert await stage.left() == 1
+    await stage.harness.clock.advance(timedelta(seconds=301))
+    await stage.process()
+
+    assert await stage.left() == 0
+    assert len(await stage.letters()) == 1
+
+
+async def test_a_letter_of_the_backends_own_policy_says_so(stage: Stage) -> None:
+    """A task whose worker keeps crashing was moved by the backend: its reason is not the handler's."""
+    await stage.source.enqueue(stage.task())
+    await stage.source.receive(1, timedelta(0))
+    await stage.harness.clock.advance(timedelta(seconds=301))
+    await stage.source.receive(1, timedelta(0))
+    await stage.process()
+
+    (letter,) = await stage.letters()
+    assert "its worker crashed, or its lease was lost" in letter.failure_reason
+
+
+async def test_what_other_programs_sent_is_stored_too(stage: Stage) -> None:
+    """A task without notes, and a body that is no task, are readable like every other."""
+    await stage.dead.enqueue(stage.task("foreign"))
+    stage.dead._add("{nonsense", {"failed_at": "never"}, None)
+    await stage.process()
+
+    (foreign,) = await stage.letters("tasks")
+    (raw,) = await stage.letters("dlq")
+    assert foreign.failure_reason == "sent to the dead-letter queue by another program"
+    assert ("{nonsense", None) == (raw.body, raw.task)
+    assert "not JSON" in raw.failure_reason
+
+
+async def test_a_letter_nobody_can_place_belongs_to_the_only_source(stage: Stage) -> None:
+    """With one source there is no doubt."""
+    alone = Stage(stage.harness, sources=["tasks"])
+    alone.dead._add("{nonsense", {}, None)
+    await alone.process()
+
+    assert len(await alone.letters("tasks")) == 1

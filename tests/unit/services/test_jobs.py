@@ -1,0 +1,23 @@
+"""Jobs done again and again."""
+
+from datetime import timedelta
+
+from app.adapters.clock import FakeClock
+from app.domain.errors import BackendUnavailableError
+from app.services.jobs import Job, running
+
+
+async def test_a_job_that_fails_is_done_again_at_its_next_time() -> None:
+    """Neither an expected error nor a defect ends a job."""
+    clock, done = FakeClock(), []
+    errors: list[Exception] = [BackendUnavailableError(), RuntimeError("defect")]
+
+    async def work() -> None:
+        done.append(clock.monotonic())
+        if errors:
+            raise errors.pop(0)
+
+    async with running([Job("job", timedelta(seconds=10), work)], clock):
+        await clock.advance(timedelta(seconds=25))
+
+    assert [0.0, 10.0, 20.0] == done

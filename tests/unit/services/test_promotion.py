@@ -1,0 +1,161 @@
+"""Due tasks find their way from the ledger to their queues."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.adapters.memory import MemoryQueue
+from app.domain.delivery import Accepted
+from app.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
+from app.domain.serialization import JsonTaskSerializer
+from app.domain.task import Task, TaskStatus
+from app.services.promotion import Promoter, promoting
+from tests.support.consumer import CountingMetrics, standard
+from tests.support.ledger import LedgerHarness, ledger_harness
+
+
+class Target(MemoryQueue):
+    """A queue that refuses what a test says."""
+
+    refusals: list[QueueError]
+    down: bool
+
+    async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
+        """Refuse or take."""
+        if self.down:
+            raise BackendUnavailableError
+        verdicts = await super().enqueue_batch(tasks)
+        return [self.refusals.pop(0) if self.refusals else verdict for verdict in verdicts]
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[LedgerHarness]:
+    """Return a ledger in a file of its own."""
+    async with ledger_harness(f"sqlite+aiosqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def target(harness: LedgerHarness) -> Target:
+    """Return the queue ``tasks``."""
+    queue = Target(standard(), clock=harness.clock, serializer=JsonTaskSerializer())
+    queue.refusals, queue.down = [], False
+    return queue
+
+
+@pytest.fixture
+def closed() -> set[str]:
+    """Return the names of queues that take nothing at the moment."""
+    return set()
+
+
+@pytest.fixture
+def promoter(harness: LedgerHarness, target: Target, closed: set[str]) -> Promoter:
+    """Return a promoter to ``tasks``."""
+
+    async def names() -> set[str]:
+        return closed
+
+    return Promoter(
+        harness.ledger.held,
+        harness.ledger.dead_letters,
+        {"tasks": target},
+        clock=harness.clock,
+        metrics=CountingMetrics(),
+        closed=names,
+    )
+
+
+def due_in(harness: LedgerHarness, seconds: float, task_id: str = "t1", queue: str = "tasks") -> Task:
+    """Make a task that is due later."""
+    now = harness.clock.now()
+    return Task(id=task_id, type="job", queue=queue, created_at=now, scheduled_for=now + timedelta(seconds=seconds))
+
+
+async def status_of(harness: LedgerHarness, task_id: str = "t1") -> TaskStatus | None:
+    """Return what the ledger says of a task."""
+    view = await harness.ledger.tasks.get(task_id)
+    return None if view is None else view.status
+
+
+async def test_a_task_is_sent_when_it_is_due_and_not_before(
+    harness: LedgerHarness, promoter: Promoter, target: Target
+) -> None:
+    """It carries an id of its own for deduplication, and waits for no time any more."""
+    await harness.ledger.held.hold([due_in(harness, 100)])
+    await promoter.promote()
+    assert await target.receive(1, timedelta(0)) == []
+    await harness.clock.advance(timedelta(seconds=101))
+    await promoter.promote()
+
+    (delivery,) = await target.receive(1, timedelta(0))
+    assert delivery.task is not None
+    assert ("t1", "t1.0", None) == (delivery.task.id, delivery.task.deduplication_id, delivery.task.scheduled_for)
+    assert await status_of(harness) is TaskStatus.QUEUED
+
+
+async def test_more_tasks_than_one_step_takes_are_all_sent(
+    harness: LedgerHarness, promoter: Promoter, target: Target
+) -> None:
+    """A thousand that are due at the same moment go out in one round."""
+    await harness.ledger.held.hold([due_in(harness, 1, f"t{number:04}") for number in range(1001)])
+    await harness.clock.advance(timedelta(seconds=2))
+    await promoter.promote()
+
+    assert (await target.stats()).approximate_messages == 1001
+
+
+async def test_a_queue_that_does_not_answer_is_tried_again(
+    harness: LedgerHarness, promoter: Promoter, target: Target
+) -> None:
+    """The task stays held, and goes at the next round."""
+    await harness.ledger.held.hold([due_in(harness, 1)])
+    await harness.clock.advance(timedelta(seconds=2))
+    target.down = True
+    await promoter.promote()
+    assert await status_of(harness) is TaskStatus.SCHEDULED
+    target.down = False
+    await promoter.promote()
+
+    assert (await target.stats()).approximate_messages == 1
+
+
+async def test_a_closed_queue_gets_nothing(
+    harness: LedgerHarness, promoter: Promoter, target: Target, closed: set[str]
+) -> None:
+    """While a queue is being purged its due tasks wait."""
+    await harness.ledger.held.hold([due_in(harness, 1)])
+    await harness.clock.advance(timedelta(seconds=2))
+    closed.add("tasks")
+    await promoter.promote()
+    assert (await target.stats()).approximate_messages == 0
+    closed.clear()
+    await promoter.promote()
+
+    assert (await target.stats()).approximate_messages == 1
+
+
+async def test_a_task_that_its_queue_refuses_for_good_is_dead_lettered(
+    harness: LedgerHarness, promoter: Promoter, target: Target
+) -> None:
+    """Neither lost nor tried for ever: its reason can be read."""
+    target.refusals.append(InvalidTaskError("too odd"))
+    await harness.ledger.held.hold([due_in(harness, 1), due_in(harness, 1, "t2", queue="gone")])
+    await harness.clock.advance(timedelta(seconds=2))
+    await promoter.promote()
+
+    letters = [
+        await harness.ledger.dead_letters.get_failed(queue, name) for queue, name in (("tasks", "t1"), ("gone", "t2"))
+    ]
+    assert [
+        "it could not be sent when it was due: too odd",
+        "it could not be sent when it was due: there is no queue named 'gone'",
+    ] == [letter.failure_reason for letter in letters if letter is not None]
+    assert await status_of(harness) is TaskStatus.DEAD_LETTERED
+
+
+def test_due_tasks_are_looked_for_twice_a_second(promoter: Promoter) -> None:
+    """A task starts within a second of its time."""
+    assert promoting(promoter).interval <= timedelta(seconds=0.5)
