@@ -38,9 +38,13 @@ class FailedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedTaskFilter:
-    """Which waiting dead letters of ``queue`` are meant; ``reason`` is a part of theirs, in any case of its letters."""
+    """Which waiting dead letters of ``queue`` are meant; ``reason`` is a part of theirs, in any case of its letters.
+
+    ``shelf`` names the dead-letter queue whose letters of unknown origin are meant too.
+    """
 
     queue: str
+    shelf: str | None = None
     type: str | None = None
     reason: str | None = None
     failed_after: datetime | None = None
@@ -74,6 +78,7 @@ class RedriveStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     CANCELED = "canceled"
+    FAILED = "failed"  #: given up by SQS, where it moves the letters itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,33 @@
+"""The API's description, for people and for programs."""
+
+from functools import partial
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import Response
+
+from app.gateway.incoming import Incoming
+from app.gateway.routing import add_route
+from app.gateway.views import answer
+
+
+class DocumentRoutes:
+    """``/openapi.json`` and ``/docs``."""
+
+    def __init__(self, app: FastAPI) -> None:
+        """Describe ``app``."""
+        self._app = app
+
+    def add_to(self, router: APIRouter) -> None:
+        """Register the routes."""
+        add = partial(add_route, router, view=None, refused=(), include_in_schema=False)
+        add("GET /openapi.json", self.get_openapi)
+        add("GET /docs", self.get_docs)
+
+    async def get_openapi(self, _: Incoming) -> Response:
+        """Return the OpenAPI document."""
+        return answer(self._app.openapi())
+
+    async def get_docs(self, _: Incoming) -> Response:
+        """Return Swagger UI."""
+        return get_swagger_ui_html(openapi_url="openapi.json", title=self._app.title)

@@ -1,0 +1,76 @@
+"""Routes whose endpoints read the request themselves."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from app.domain.errors import FieldError
+from app.gateway.incoming import Incoming
+from app.gateway.openapi import refusals
+from app.gateway.problems import Problem, ProblemError
+from app.services.validation import MAX_NAME, invalid
+
+QueueName = Annotated[
+    str, Path(description="Name of the queue.", openapi_examples={"tasks": {"summary": "tasks", "value": "tasks"}})
+]
+
+
+class RawRoute(APIRoute):
+    """A route that FastAPI documents and otherwise stays out of: solving its dependencies takes longer than a task.
+
+    The endpoint gets the request as ``Incoming`` and the path's parameters as text. Query parameters are refused, so
+    that a misspelt option never passes silently.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["method"] not in (self.methods or ()):
+            raise _method_not_allowed(scope)
+        if scope["query_string"]:
+            name = scope["query_string"].decode("latin-1").partition("=")[0][:MAX_NAME]
+            raise invalid(FieldError(("query", name), "there is no such parameter"))
+        response = await self.endpoint(Incoming(scope, receive, send), **scope["path_params"])
+        await response(scope, receive, send)
+
+
+def add_route(
+    router: APIRouter,
+    operation: str,
+    endpoint: Callable[..., Awaitable[Response]],
+    *,
+    view: type[BaseModel] | None,
+    refused: Iterable[str],
+    **documented: Any,
+) -> None:
+    """Let ``endpoint`` answer an ``operation`` such as ``GET /healthz`` with a ``view``.
+
+    ``refused`` are the codes of problems that it may answer with, ``documented`` what else FastAPI is to know.
+    """
+    method, path = operation.split(" ")
+    if view is not None:
+        documented.setdefault("response_description", view.__doc__)
+    documented["responses"] = {**documented.get("responses", {}), **refusals(*refused)}
+    router.add_api_route(
+        path, endpoint, methods=[method], response_model=view, route_class_override=RawRoute, **documented
+    )
+
+
+def _method_not_allowed(scope: Scope) -> ProblemError:
+    """Return the refusal that names what all routes of the path know: each route knows only its own methods."""
+    methods = {
+        method
+        for route in scope["app"].routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    if "GET" in methods:
+        methods.add("HEAD")
+    allowed = ", ".join(sorted(methods))
+    problem = Problem(code="method_not_allowed", detail=f"this path knows {allowed}", headers={"Allow": allowed})
+    return ProblemError(problem)

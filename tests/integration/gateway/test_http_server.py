@@ -1,0 +1,229 @@
+"""The gateway behind a real server, asked by clients that behave and by clients that do not."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from app.adapters.clock import SystemClock
+from app.adapters.memory import MemoryQueue
+from app.adapters.sqlite import SqliteBackend
+from app.domain.delivery import Accepted
+from app.domain.queues import Backend, QueueKind, QueueSpec
+from app.domain.serialization import JsonTaskSerializer
+from app.domain.task import Task
+from app.gateway.parts import Limits
+from app.gateway.protocol import GuardedProtocol
+from tests.support.gateway import GatewayKit, make_spec
+from tests.support.http import PATIENCE, RawClient, connected, post, serving
+
+TASKS = "/v1/queues/tasks/tasks"
+TASK = b'{"type": "echo"}'
+
+
+async def test_concurrent_clients_are_all_served() -> None:
+    """64 clients at once each get a task of their own."""
+    kit = GatewayKit()
+    async with serving(kit.app) as server, aiohttp.ClientSession(server.url) as session:
+
+        async def enqueue(number: int) -> str:
+            async with session.post(TASKS, json={"type": "echo", "payload": number}) as response:
+                assert 202 == response.status
+                return str((await response.json())["id"])
+
+        ids = await asyncio.gather(*(enqueue(number) for number in range(64)))
+    assert 64 == len(set(ids))
+    assert 64 == (await kit.tasks.stats()).approximate_messages
+
+
+async def test_accepted_task_is_in_the_embedded_queue(tmp_path: Path) -> None:
+    """Behind a 202 stands a task in the file, which outlives the gateway."""
+    path = tmp_path / "queue.db"
+    clock, spec = SystemClock(), QueueSpec(name="kept", kind=QueueKind.STANDARD, backend=Backend.SQLITE)
+    async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
+        kit = GatewayKit(extra={"kept": backend.queue(spec)})
+        async with serving(kit.app) as server, aiohttp.ClientSession(server.url) as session:
+            answers = await asyncio.gather(
+                *(session.post("/v1/queues/kept/tasks", json={"type": "echo"}) for _ in range(64))
+            )
+        assert {202} == {answer.status for answer in answers}
+    async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
+        assert 64 == (await backend.queue(spec).stats()).approximate_messages
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    """Requests that come in one segment are answered one after the other."""
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(post(TASKS, TASK) + post("/v1/queues/nope/tasks", TASK) + post(TASKS, TASK))
+        assert [202, 404, 202] == [(await client.answer()).status for _ in range(3)]
+
+
+async def test_head_request_is_answered_without_a_body() -> None:
+    """The length is that of GET; the next answer on the connection is not mistaken for a body."""
+    async with (
+        serving(GatewayKit().app) as server,
+        aiohttp.ClientSession(server.url) as session,
+        session.head("/healthz") as head,
+        session.get("/healthz") as get,
+    ):
+        assert (200, b"") == (head.status, await head.read())
+        assert str(len(await get.read())) == head.headers["Content-Length"]
+
+
+async def test_chunked_body_is_read() -> None:
+    """A body without a length is read to its end."""
+    head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(head.encode() + b"5\r\n" + TASK[:5] + b"\r\n")
+        await client.send(b"b\r\n" + TASK[5:] + b"\r\n0\r\n\r\n")
+        assert 202 == (await client.answer()).status
+
+
+async def test_endless_chunked_body_is_cut_off() -> None:
+    """A client that never stops sending reads its 413, and is closed."""
+    kit = GatewayKit(Limits(max_task_bytes=1000))
+    head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(kit.app) as server, connected(server) as client:
+        await client.send(head.encode())
+        flood = asyncio.create_task(_flood(client, b"8000\r\n" + b" " * 0x8000 + b"\r\n"))
+        answer = await client.answer()
+        assert (413, "request_too_large") == (answer.status, answer.json()["code"])
+        with pytest.raises(ConnectionError):
+            await flood
+
+
+async def _flood(client: RawClient, data: bytes) -> None:
+    while True:
+        await client.send(data)
+
+
+async def test_announced_giant_is_refused_before_it_is_sent() -> None:
+    """A Content-Length of a gibibyte is answered at once, and the answer arrives although the client sends on."""
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(post(TASKS, b" " * 1_000_000, length=1024**3))
+        answer = await client.answer()
+        assert (413, "close") == (answer.status, answer.headers["connection"])
+        await client.close()
+
+
+async def test_client_that_asks_first_is_told_to_continue_or_not() -> None:
+    """``Expect: 100-continue`` gets 100 where the body would be read, and the refusal where it would not."""
+    async with serving(GatewayKit().app) as server:
+        async with connected(server) as client:
+            await client.send(post(TASKS, b"", length=len(TASK), Expect="100-continue"))
+            assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.read(25)
+            await client.send(TASK)
+            assert 202 == (await client.answer()).status
+        async with connected(server) as client:
+            await client.send(post(TASKS, b"", length=10**9, Expect="100-continue"))
+            assert 413 == (await client.answer()).status
+            assert await client.closed()
+
+
+async def test_slow_bodies_shut_nobody_out() -> None:
+    """More stalled bodies than may be coming in at once: the oldest make room, and others are served meanwhile."""
+    kit = GatewayKit(Limits(max_receiving=8, max_in_work=4))
+    async with serving(kit.app) as server, AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(connected(server)) for _ in range(16)]
+        for client in slow:
+            await client.send(post(TASKS, b"{", length=len(TASK)))
+        async with connected(server) as client:
+            await client.send(post(TASKS, TASK))
+            assert 202 == (await client.answer()).status
+        refused = await slow[0].answer()
+        assert (503, "overloaded", "close") == (refused.status, refused.json()["code"], refused.headers["connection"])
+        assert await slow[0].closed()
+        await slow[-1].send(TASK[1:])
+        assert 202 == (await slow[-1].answer()).status
+
+
+async def test_body_has_to_be_complete_in_time() -> None:
+    """A body that stops in the middle is answered and closed once its time is over."""
+    kit = GatewayKit(Limits(body_timeout=timedelta(milliseconds=100)))
+    async with serving(kit.app) as server, connected(server) as client:
+        await client.send(post(TASKS, b"{", length=len(TASK)))
+        assert 503 == (await client.answer()).status
+        assert await client.closed()
+
+
+class Impatient(GuardedProtocol):
+    """The limits of production, without the waiting."""
+
+    head_seconds = 0.1
+    head_bytes = 2000
+    stalled_seconds = 0.1
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/queues HTTP/1.1\r\nHost: t\r\n"])
+async def test_head_has_to_be_complete_in_time(sent: bytes) -> None:
+    """A connection on which no request comes is closed; so is one on which it stops in the middle of its head."""
+    async with serving(GatewayKit().app, Impatient) as server, connected(server) as client:
+        await client.send(sent)
+        assert await client.closed()
+
+
+async def test_used_connection_has_to_be_complete_in_time_again() -> None:
+    """The next request on a connection has the time of a head from its first byte."""
+    async with serving(GatewayKit().app, Impatient) as server, connected(server) as client:
+        await client.send(post(TASKS, TASK))
+        assert 202 == (await client.answer()).status
+        await client.send(b"POST /v1")
+        assert await client.closed()
+
+
+async def test_endless_head_is_cut_off() -> None:
+    """Headers without end hold no memory."""
+    async with serving(GatewayKit().app, Impatient) as server, connected(server) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            await _flood(client, b"X-Header: " + b"x" * 90 + b"\r\n")
+
+
+async def test_client_that_reads_nothing_is_given_up() -> None:
+    """Answers that nobody reads are held for a while only."""
+    lost = asyncio.Event()
+
+    class Watched(Impatient):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    async with serving(GatewayKit().app, Watched) as server, connected(server) as client:
+        await client.send(b"GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n" * 2000)
+        async with asyncio.timeout(PATIENCE):
+            await lost.wait()
+
+
+class Held(MemoryQueue):
+    """A queue that answers when it is told to."""
+
+    def __init__(self, kit: GatewayKit) -> None:
+        """Be held."""
+        super().__init__(make_spec("held"), clock=kit.clock, serializer=kit.serializer)
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def enqueue(self, task: Task) -> Accepted:
+        """Wait for ``go``."""
+        self.asked.set()
+        await self.go.wait()
+        return await super().enqueue(task)
+
+
+async def test_stopping_server_answers_what_it_has() -> None:
+    """A request in work when the signal comes is answered; after it the connection and the server are closed."""
+    queue = Held(GatewayKit())
+    kit = GatewayKit(extra={"held": queue})
+    async with serving(kit.app) as server, connected(server) as client, connected(server) as idle:
+        await client.send(post("/v1/queues/held/tasks", TASK))
+        async with asyncio.timeout(PATIENCE):
+            await queue.asked.wait()
+        server.stop()
+        assert await idle.closed()
+        queue.go.set()
+        answer = await client.answer()
+        assert (202, "close") == (answer.status, answer.headers["connection"])
+        assert await client.closed()
+    assert 1 == (await queue.stats()).approximate_messages

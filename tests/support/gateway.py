@@ -1,0 +1,101 @@
+"""The gateway over queues in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from app.adapters.clock import FakeClock
+from app.adapters.memory import MemoryPauseSwitch, MemoryQueue
+from app.domain.addresses import EgressPolicy
+from app.domain.payloads import common_payloads
+from app.domain.queues import Backend, QueueKind, QueueSpec
+from app.domain.serialization import JsonTaskSerializer
+from app.gateway.application import create_app
+from app.gateway.parts import GatewayParts, Limits
+from app.gateway.readiness import Readiness
+from app.ports import PauseSwitch
+from app.services.enqueueing import EnqueueRules
+from app.services.priority_queue import PriorityQueue
+from app.services.producing import ProducerQueue
+from app.services.queue_manager import QueueManager
+from app.telemetry.metrics import PrometheusMetrics, exposition
+from tests.support.clock import START
+
+TRACE_ID = "0123456789abcdef0123456789abcdef"
+
+
+def make_spec(name: str = "tasks", kind: QueueKind = QueueKind.STANDARD, **members: object) -> QueueSpec:
+    """Return the spec of a queue in memory."""
+    return QueueSpec(name=name, kind=kind, backend=Backend.MEMORY, **members)  # type: ignore[arg-type]  # named by tests
+
+
+@dataclass
+class GatewayKit:
+    """A gateway and what it is made of.
+
+    Queues: ``tasks`` (standard) and ``orders`` (FIFO), both with the dead-letter queue ``dlq``; ``work`` (priority,
+    levels 0 and 3) without one.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    max_depth: int | None = None
+    max_task_bytes: int = 1024 * 1024
+    extra: Mapping[str, ProducerQueue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Build it."""
+        self.clock = FakeClock(START)
+        self.serializer = JsonTaskSerializer()
+        self.registry = CollectorRegistry()
+        self.metrics = PrometheusMetrics(self.registry, common_payloads())
+        self.pauses = MemoryPauseSwitch()
+        self.dlq = self.memory(make_spec("dlq"))
+        self.tasks = self.memory(
+            make_spec(dead_letter_queue="dlq", max_depth=self.max_depth, max_task_bytes=self.max_task_bytes), self.dlq
+        )
+        self.orders = self.memory(make_spec("orders", QueueKind.FIFO, dead_letter_queue="dlq"), self.dlq)
+        self.levels = {level: self.memory(make_spec(f"work-p{level}", public_name="work")) for level in (0, 3)}
+        self.queues: dict[str, ProducerQueue] = {
+            "tasks": self.tasks,
+            "orders": self.orders,
+            "work": PriorityQueue(
+                make_spec("work", QueueKind.PRIORITY, levels={0: "work-p0", 3: "work-p3"}), self.levels
+            ),
+            "dlq": self.dlq,
+            **self.extra,
+        }
+        switches: dict[str, PauseSwitch] = {"tasks": self.pauses, "orders": self.pauses}
+        numbers = count(1)
+        self.manager = QueueManager(
+            self.queues,
+            pauses=switches,
+            rules=EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy()),
+            clock=self.clock,
+            metrics=self.metrics,
+            random_bits=lambda _: next(numbers),
+        )
+        pings = {name: queue.ping for name, queue in self.manager.backends().items()}
+        self.readiness = Readiness(pings, time_limit=timedelta(seconds=1))
+        self.readiness.started = True
+        self.app: FastAPI = create_app(self.parts())
+
+    def memory(self, spec: QueueSpec, dead_letters: MemoryQueue | None = None) -> MemoryQueue:
+        """Return a queue in memory on the kit's clock."""
+        return MemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=dead_letters)
+
+    def parts(self) -> GatewayParts:
+        """Return the parts of the gateway."""
+        return GatewayParts(
+            manager=self.manager,
+            readiness=self.readiness,
+            clock=self.clock,
+            registry=self.registry,
+            render_metrics=lambda: exposition(self.registry),
+            new_trace_id=lambda: TRACE_ID,
+            version="1.2.3",
+            limits=self.limits,
+        )
