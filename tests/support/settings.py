@@ -1,0 +1,8 @@
+"""What the settings know."""
+
+from app.config.layers import every_setting
+
+
+def known_variables() -> set[str]:
+    """Return every variable that sets something."""
+    return {variable for setting in every_setting() for variable in setting.knob.variables}
