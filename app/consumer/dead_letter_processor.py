@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from app.domain.dead_letters import failed_task, home_of
 from app.domain.delivery import Delivery
 from app.domain.errors import QueueError, VisibilityTimeoutError
-from app.domain.failed_tasks import FailedTask, without_notes
 from app.domain.retry import ExponentialBackoff
-from app.domain.serialization import parse_time
-from app.domain.task import cut_reason
 from app.ports import Clock, DeadLetterStore, Queue
 
 logger = logging.getLogger(__name__)
@@ -24,7 +22,8 @@ class DeadLetterProcessor:
     """Receives from one dead-letter queue, stores what comes, and completes only what is stored.
 
     What is not stored stays in the queue: it comes back when its lease ends. Notifications are sent from the stored
-    rows, so that nobody's notifier delays this loop.
+    rows, so that nobody's notifier delays this loop. What nobody can place is stored under the dead-letter queue's own
+    name.
     """
 
     def __init__(
@@ -76,9 +75,10 @@ class DeadLetterProcessor:
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
-        now = self._clock.now()
+        now, shelf = self._clock.now(), self._queue.spec.name
+        letters = [failed_task(it, home_of(it, self._sources) or shelf, now) for it in deliveries]
         try:
-            await self._store.store_failed_tasks([failed_task(it, self._home(it), now) for it in deliveries])
+            await self._store.store_failed_tasks(letters)
         except QueueError:
             await asyncio.gather(*(self._release(delivery) for delivery in deliveries))
             raise
@@ -94,46 +94,3 @@ class DeadLetterProcessor:
     async def _release(self, delivery: Delivery) -> None:
         with contextlib.suppress(VisibilityTimeoutError):
             await self._queue.release(delivery)
-
-    def _home(self, delivery: Delivery) -> str:
-        """Return the queue that a letter came from, the dead-letter queue's own name where nobody can tell."""
-        notes = _notes(delivery)
-        named = [notes.get("original_queue"), delivery.source_queue, delivery.task and delivery.task.queue]
-        known = [name for name in named if name in self._sources]
-        if known:
-            return str(known[0])
-        return next(iter(self._sources)) if len(self._sources) == 1 else self._queue.spec.name
-
-
-def failed_task(delivery: Delivery, queue: str, now: datetime) -> FailedTask:
-    """Return a received dead letter as it is stored, whoever sent it."""
-    task, notes = delivery.task, _notes(delivery)
-    return FailedTask(
-        task_id=delivery.message_id if task is None else task.id,
-        redrive_count=0 if task is None else task.redrive_count,
-        queue=queue,
-        failure_reason=cut_reason(notes.get("failure_reason") or _reason(delivery)),
-        failed_at=_failed_at(notes) or now,
-        task=None if task is None else without_notes(task),
-        body=delivery.body if task is None else None,
-    )
-
-
-def _notes(delivery: Delivery) -> dict[str, str]:
-    """Return what we wrote when we dead-lettered it: in the task's metadata, or beside a body that is no task."""
-    return {**delivery.attributes, **(delivery.task.metadata if delivery.task is not None else {})}
-
-
-def _reason(delivery: Delivery) -> str:
-    if delivery.source_queue is not None:
-        return "received too often without being settled: its worker crashed, or its lease was lost"
-    if delivery.poison is not None:
-        return f"sent to the dead-letter queue by another program; {delivery.poison}"
-    return "sent to the dead-letter queue by another program"
-
-
-def _failed_at(notes: dict[str, str]) -> datetime | None:
-    try:
-        return parse_time(notes["failed_at"])
-    except (KeyError, ValueError):
-        return None

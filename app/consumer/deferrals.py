@@ -13,9 +13,9 @@ from app.domain.destinations import Target
 from app.domain.task import Task
 from app.ports import Clock
 
-#: How many deliveries of one queue wait here at most, so that neither memory nor leases grow without end.
+#: How many deliveries of one FIFO queue wait here however long it takes: each keeps memory and a lease.
 MAX_PARKED = 1000
-#: How many tasks of one queue that is no FIFO queue wait for one destination; it is to be over in moments.
+#: How many of one queue wait for one destination that may be free in moments.
 MAX_BRIEF = 100
 #: How long such a task waits before it is given back, in seconds.
 LONGEST_WAIT = 5.0
@@ -109,19 +109,18 @@ class Deferrals:
         assert work.target is not None
         refusal = self._registry.look(work.target)
         assert refusal is not None
-        parked = self._parked[work.lane] + 1 + len(work.followers)
-        if work.lane.queue.spec.fifo:
-            if parked > MAX_PARKED:
-                self._registry.put_off(work.target, refusal)
-                return HIDDEN
+        fifo, parked = work.lane.queue.spec.fifo, self._parked[work.lane] + 1 + len(work.followers)
+        # Beside a destination that fills the queue's places for long, others still have some for moments.
+        if refusal.brief and parked <= 2 * MAX_PARKED and self._soon(work.target, work.lane):
+            self._park(work, until=inf if fifo else self._clock.monotonic() + LONGEST_WAIT)
+            return None
+        if not fifo:
+            return self._put_off(work.target, refusal)
+        if parked <= MAX_PARKED:
             self._park(work, until=inf)
-            if not refusal.brief:
-                self._registry.put_off(work.target, refusal)
-            return None
-        if refusal.brief and parked <= MAX_PARKED and self._soon(work.target, work.lane):
-            self._park(work, until=self._clock.monotonic() + LONGEST_WAIT)
-            return None
-        return self._put_off(work.target, refusal)
+        if parked > MAX_PARKED or not refusal.brief:
+            self._registry.put_off(work.target, refusal)
+        return None if parked <= MAX_PARKED else HIDDEN
 
     def leaving(self) -> list[tuple[Work, timedelta]]:
         """Remove what has waited long enough, or for what takes longer now; return it, each with its deferral."""

@@ -10,7 +10,7 @@ from app.domain.destinations import DestinationState
 from app.domain.errors import QueueError
 from app.domain.operators import DestinationReport
 from app.domain.serialization import format_time
-from app.ports import Clock, Destinations, PauseSwitch
+from app.ports import Clock, Destinations, PauseSwitch, TaskStore
 from app.services.jobs import Job
 
 logger = logging.getLogger(__name__)
@@ -67,3 +67,15 @@ def watch_depths(names: Collection[str], observe: Callable[[str], Awaitable[obje
                 logger.warning("the depth of %s is not known: %s", name, error)
 
     return Job("watch-depths", timedelta(seconds=15), look)
+
+
+def watch_cancels(pool: WorkerPool, store: TaskStore) -> Job:
+    """Cancel running tasks that somebody withdrew."""
+
+    async def look() -> None:
+        running = {work.delivery.task.id for work in pool.running if work.delivery.task is not None}
+        if running:
+            for task_id in await store.cancel_requests(running):
+                pool.cancel(task_id)
+
+    return Job("watch-cancels", timedelta(seconds=1), look)

@@ -28,11 +28,13 @@ class RawRoute(APIRoute):
     that a misspelt option never passes silently.
     """
 
+    takes_query = False
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["method"] not in (self.methods or ()):
             raise _method_not_allowed(scope)
-        if scope["query_string"]:
+        if scope["query_string"] and not self.takes_query:
             name = scope["query_string"].decode("latin-1").partition("=")[0][:MAX_NAME]
             raise invalid(FieldError(("query", name), "there is no such parameter"))
         response = await self.endpoint(Incoming(scope, receive, send), **scope["path_params"])
@@ -56,9 +58,8 @@ def add_route(
     if view is not None:
         documented.setdefault("response_description", view.__doc__)
     documented["responses"] = {**documented.get("responses", {}), **refusals(*refused)}
-    router.add_api_route(
-        path, endpoint, methods=[method], response_model=view, route_class_override=RawRoute, **documented
-    )
+    documented.setdefault("route_class_override", RawRoute)
+    router.add_api_route(path, endpoint, methods=[method], response_model=view, **documented)
 
 
 def _method_not_allowed(scope: Scope) -> ProblemError:

@@ -9,12 +9,19 @@ from app.domain.durations import in_seconds
 from app.domain.queues import QueueKind, QueueStats
 from app.domain.serialization import format_time
 from app.domain.strict_json import dumps
-from app.services.queue_manager import Enqueued, QueueDescription
+from app.services.queue_manager import QueueDescription
+from app.services.submission import Enqueued, Replayed
 
 
 def answer(members: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return ``members`` as a JSON answer."""
     return Response(dumps(members).encode(), status, headers, "application/json")
+
+
+def replay(replayed: Replayed) -> Response:
+    """Return what the first request with the same idempotency key was answered."""
+    headers = {"Location": f"/v1/tasks/{replayed.task_id}", "Idempotent-Replayed": "true"}
+    return Response(replayed.answer.body, replayed.answer.status, headers, "application/json")
 
 
 def task_members(enqueued: Enqueued) -> dict[str, object]:

@@ -1,33 +1,30 @@
 """The gateway's only door to queues."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
-from app.domain.delivery import Accepted
-from app.domain.errors import LedgerDisabledError, NotFoundError, QueueError, QueueNotFoundError
+from app.domain.claims import Answer, Claimed
+from app.domain.errors import (
+    BackendUnavailableError,
+    LedgerDisabledError,
+    NotFoundError,
+    QueueError,
+    QueueNotFoundError,
+)
 from app.domain.identifiers import uuid7
-from app.domain.queues import QueueSpec, QueueStats
-from app.domain.task import Task, TaskStatus
-from app.ports import Clock, Metrics, PauseSwitch
+from app.domain.queues import Backend, QueueSpec, QueueStats
+from app.domain.task import Task
+from app.ports import Clock, Metrics, PauseSwitch, TaskStore
 from app.services.enqueueing import EnqueueRules, Origin, check_batch_size, make_task
-from app.services.new_task import BatchTask, NewTask
+from app.services.new_task import NewTask
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
+from app.services.purges import Purges
+from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission
 from app.services.validation import MAX_NAME
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enqueued:
-    """A task that its queue has. ``visibility_timeout`` is the one that holds: the task's own or the queue's.
-
-    ``deduplicated``: the queue had taken a task with the same deduplication id before; ``task`` carries that one's id.
-    """
-
-    task: Task
-    status: TaskStatus
-    visibility_timeout: timedelta
-    deduplicated: bool = False
+#: Returns how many dead letters of a queue are in the ledger, ``None`` while it does not answer.
+StoredLetters = Callable[[str], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,35 +52,45 @@ class QueueManager:
         clock: Clock,
         metrics: Metrics,
         random_bits: Callable[[int], int],
+        submission: Submission,
+        purges: Purges,
+        store: TaskStore | None = None,
+        stored_letters: StoredLetters | None = None,
     ) -> None:
-        """Know ``queues`` by name; ``random_bits(n)`` returns ``n`` random bits, for task ids."""
+        """Know ``queues`` by name; ``random_bits(n)`` returns ``n`` random bits, for task ids.
+
+        ``store`` learns of purges; ``stored_letters`` counts the dead letters of a queue in the ledger.
+        """
         self._queues = queues
         self._pauses = pauses
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
         self._random_bits = random_bits
+        self._submission = submission
+        self._purges = purges
+        self._store = store
+        self._stored_letters = stored_letters
         self._feeders = _feeders(queues)
 
-    async def enqueue(
-        self, name: str, new: NewTask, *, idempotency_key: str | None = None, traceparent: str | None = None
-    ) -> Enqueued:
+    async def enqueue(self, name: str, draft: Draft, *, traceparent: str | None = None) -> Enqueued | Replayed:
         """Put a new task into the queue ``name``.
 
         Raises:
             QueueNotFoundError: there is no such queue.
             InvalidTaskError: the task breaks a rule.
             LedgerDisabledError: an idempotency key needs the ledger.
-            TryLaterError: the queue is full, or its backend does not answer.
+            ConflictError: the key is under way, or was used for another request.
+            TryLaterError: the queue is full or was just purged, or its backend does not answer.
 
         """
         queue = self._source(name)
-        task = self._task(new, queue.spec, idempotency_key, traceparent)
-        return self._enqueued(task, queue.spec, await queue.enqueue(task))
+        self._purges.check_open(name)
+        return await self._submission.submit(queue, self._task(draft.new, queue.spec, traceparent), draft.key)
 
     async def enqueue_batch(
-        self, name: str, entries: Sequence[BatchTask | Exception], *, traceparent: str | None = None
-    ) -> list[Enqueued | Exception]:
+        self, name: str, entries: Sequence[Draft | Exception], *, traceparent: str | None = None
+    ) -> list[Enqueued | Replayed | Exception]:
         """Put up to 1,000 new tasks into the queue ``name``; each entry has its own verdict, in the order given.
 
         An entry that was refused before it came here is its error, and keeps that as its verdict.
@@ -91,15 +98,21 @@ class QueueManager:
         Raises:
             QueueNotFoundError: there is no such queue.
             InvalidTaskError: there are no entries, or too many.
-            BackendUnavailableError: the backend does not answer.
+            BackendUnavailableError: the queue was just purged, or no answer came for any entry.
 
         """
         queue = self._source(name)
         check_batch_size(len(entries))
+        self._purges.check_open(name)
         made = [self._task_or_error(entry, queue.spec, traceparent) for entry in entries]
-        tasks = [task for task in made if isinstance(task, Task)]
-        verdicts = iter(await queue.enqueue_batch(tasks) if tasks else ())
-        return [self._settled(task, queue.spec, next(verdicts)) if isinstance(task, Task) else task for task in made]
+        verdicts = await self._submission.submit_all(queue, [item for item in made if isinstance(item, tuple)])
+        _raise_silence(verdicts)
+        answers = iter(verdicts)
+        return [next(answers) if isinstance(item, tuple) else item for item in made]
+
+    async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
+        """Remember what clients were answered under their idempotency keys."""
+        await self._submission.confirm(answers)
 
     async def describe_all(self) -> list[QueueDescription]:
         """Describe every queue, in the order of the configuration."""
@@ -114,12 +127,11 @@ class QueueManager:
     async def stats(self, name: str) -> QueueStats:
         """Count what lies in the queue ``name``.
 
-        ``dead_letters`` is known where the backend tells, or where no other queue shares the dead-letter queue.
+        ``dead_letters`` wait for a person: in the ledger, or still in their queue. Where several queues share one at
+        SQS, what is in it counts under its own name.
         """
         stats = await self._any(name).stats()
-        dead_letters = stats.dead_letters
-        if dead_letters is None:
-            dead_letters = await self._dead_letters_of(name)
+        dead_letters = await self._dead_letters(name, stats)
         paused = name in await self._paused([name])
         stats = replace(stats, queue_name=name, paused=paused, dead_letters=dead_letters)
         self._metrics.observe_queue(stats)
@@ -148,11 +160,18 @@ class QueueManager:
     async def purge(self, name: str) -> int | None:
         """Delete what waits in the queue ``name``; return how many tasks, ``None`` where the backend does not say.
 
+        What the ledger holds for later goes too; what is deleted ends ``canceled``.
+
         Raises:
             TryLaterError: the backend allows no purge yet.
 
         """
-        return await self._source(name).purge()
+        queue = self._source(name)
+        moment = await self._purges.begin(name)
+        purged = await queue.purge()
+        if self._store is not None:
+            await self._store.cancel_waiting(name, moment)
+        return purged
 
     def backends(self) -> Mapping[str, ProducerQueue]:
         """Return one queue of each backend, by the backend's name: if it answers, so does its backend."""
@@ -172,34 +191,20 @@ class QueueManager:
             raise NotFoundError(message)
         return queue
 
-    def _task(self, new: NewTask, spec: QueueSpec, idempotency_key: str | None, traceparent: str | None) -> Task:
-        if idempotency_key is not None:
-            raise LedgerDisabledError("an idempotency key needs the ledger, and none is configured")
+    def _task(self, new: NewTask, spec: QueueSpec, traceparent: str | None) -> Task:
         now = self._clock.now()
         task_id = uuid7(int(now.timestamp() * 1000), self._random_bits(74))
         return make_task(new, spec, self._rules, Origin(task_id=task_id, created_at=now, traceparent=traceparent))
 
     def _task_or_error(
-        self, entry: BatchTask | Exception, spec: QueueSpec, traceparent: str | None
-    ) -> Task | Exception:
+        self, entry: Draft | Exception, spec: QueueSpec, traceparent: str | None
+    ) -> tuple[Task, IdempotencyKey | None] | Exception:
         if isinstance(entry, Exception):
             return entry
         try:
-            return self._task(entry, spec, entry.idempotency_key, traceparent)
+            return self._task(entry.new, spec, traceparent), entry.key
         except QueueError as error:
             return error
-
-    def _settled(self, task: Task, spec: QueueSpec, verdict: Accepted | QueueError) -> Enqueued | QueueError:
-        return verdict if isinstance(verdict, QueueError) else self._enqueued(task, spec, verdict)
-
-    def _enqueued(self, task: Task, spec: QueueSpec, accepted: Accepted) -> Enqueued:
-        timeout = task.visibility_timeout or spec.visibility_timeout
-        status = TaskStatus.QUEUED if task.scheduled_for is None else TaskStatus.SCHEDULED
-        if accepted.duplicate_of is not None:
-            first = replace(task, id=accepted.duplicate_of)
-            return Enqueued(task=first, status=status, visibility_timeout=timeout, deduplicated=True)
-        self._metrics.enqueued(spec.public_name, task.type)
-        return Enqueued(task=task, status=status, visibility_timeout=timeout)
 
     def _switch(self, name: str) -> PauseSwitch:
         self._source(name)
@@ -219,12 +224,32 @@ class QueueManager:
             spec=self._queues[name].spec, paused=name in paused, holds_dead_letters=name in self._feeders
         )
 
-    async def _dead_letters_of(self, name: str) -> int | None:
+    async def _dead_letters(self, name: str, stats: QueueStats) -> int | None:
+        left = stats.dead_letters if stats.dead_letters is not None else await self._letters_left(name, stats)
+        if self._stored_letters is None or name in self._feeders:
+            return left
+        stored = await self._stored_letters(name)
+        return None if stored is None else stored + (left or 0)
+
+    async def _letters_left(self, name: str, stats: QueueStats) -> int | None:
+        """Return how many letters are in the dead-letter queue of ``name``, where they are its own alone."""
+        if len(self._feeders.get(name, ())) > 1 and self._queues[name].spec.backend is Backend.SQS:
+            return _all_messages(stats)
         holders = [holder for holder, feeders in self._feeders.items() if name in feeders]
         if len(holders) != 1 or holders[0] not in self._queues or self._feeders[holders[0]] != {name}:
             return None
-        stats = await self._queues[holders[0]].stats()
-        return stats.approximate_messages + stats.inflight_messages + stats.delayed_messages
+        return _all_messages(await self._queues[holders[0]].stats())
+
+
+def _all_messages(stats: QueueStats) -> int:
+    return stats.approximate_messages + stats.inflight_messages + stats.delayed_messages
+
+
+def _raise_silence(verdicts: Sequence[object]) -> None:
+    """Raise what every entry failed with, where no answer came for any: then the batch as a whole is to be repeated."""
+    silent = [verdict for verdict in verdicts if isinstance(verdict, BackendUnavailableError)]
+    if silent and len(silent) == len(verdicts):
+        raise silent[0]
 
 
 def _leaves(queue: ProducerQueue) -> Iterable[ProducerQueue]:

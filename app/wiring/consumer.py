@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import random
-import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -13,14 +12,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from app.adapters.callbacks.sender import AiohttpCallbackSender
 from app.adapters.clock import SystemClock
 from app.adapters.embeddings import OpenAIEmbeddings
+from app.adapters.ledger.ledger import Ledger
 from app.config.settings import Settings
 from app.consumer.admission import Admitter
 from app.consumer.attempts import AttemptRunner, Dispatcher
+from app.consumer.dead_letter_processor import DeadLetterProcessor
 from app.consumer.deferrals import Deferrals
 from app.consumer.destinations import DestinationRegistry
 from app.consumer.dispatcher import TaskDispatcher
 from app.consumer.health import Readiness, serving
-from app.consumer.periodic import watch_depths, watch_pauses
+from app.consumer.periodic import watch_cancels, watch_depths, watch_pauses
 from app.consumer.receiver import Receiver
 from app.consumer.settlement import Settlement
 from app.consumer.visibility import VisibilityExtender
@@ -29,16 +30,16 @@ from app.consumer.worker_pool import WorkerPool
 from app.domain.errors import QueueSetupError
 from app.domain.queues import Backend
 from app.domain.retry import RetryPolicy
-from app.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, Queue
+from app.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue
 from app.services.callbacks import CallbackTimeouts
 from app.services.enqueueing import EnqueueRules
 from app.services.execution_memory import ExecutionMemory
-from app.services.jobs import running
+from app.services.jobs import Job, running
 from app.services.priority_queue import PriorityQueue
-from app.services.queue_manager import QueueManager
 from app.services.task_router import TaskRouter
 from app.telemetry.metrics import PrometheusMetrics, exposition
-from app.wiring.handlers import known_destinations, known_types, load_router
+from app.wiring.handlers import known_destinations, known_payloads, known_types, load_router
+from app.wiring.ledger import Core, make_core, opened_ledger
 from app.wiring.process import Signals, start_logging
 from app.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 
@@ -59,27 +60,26 @@ async def run_consumer(settings: Settings) -> None:
     metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
     async with (
         open_queues(settings, clock, metrics) as queues,
+        opened_ledger(settings, clock, metrics) as ledger,
         _dispatcher(settings, router, clock, metrics) as dispatcher,
     ):
-        manager = QueueManager(
-            queues.public,
-            pauses=queues.pauses,
-            rules=EnqueueRules(),
-            clock=clock,
-            metrics=metrics,
-            random_bits=secrets.randbits,
-        )
+        rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
+        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
+        log: ExecutionLog = ExecutionMemory() if ledger is None else ledger.executions
         lanes = _lanes(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
-        pool, extender = _pool(settings, lanes, clock, metrics, ExecutionMemory(), dispatcher, deferrals)
+        pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals)
         readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
-        jobs = [watch_pauses(pool, set(queues.pauses.values())), watch_depths(queues.public.keys(), manager.stats)]
+        if ledger is not None:
+            readiness.ledger_ok = lambda: ledger.healthy
+        jobs = _jobs(pool, queues, core, ledger)
         with signals.heard():
             async with (
                 serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
                 extender.running(pool.lose),
                 running(jobs, clock),
+                _letter_processors(settings, queues, ledger, clock),
             ):
                 pool.start()
                 readiness.started = True
@@ -88,6 +88,35 @@ async def run_consumer(settings: Settings) -> None:
                 readiness.draining = True
                 await pool.drain(settings.shutdown_grace, signals.hurry)
                 logger.info("drained")
+
+
+def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -> list[Job]:
+    switches: set[PauseSwitch] = set(queues.pauses.values())
+    jobs = [watch_depths(queues.public.keys(), core.manager.stats), *core.jobs]
+    if ledger is not None:
+        switches.add(ledger.queues)
+        jobs.append(watch_cancels(pool, ledger.tasks))
+    return [watch_pauses(pool, switches), *jobs]
+
+
+@contextlib.asynccontextmanager
+async def _letter_processors(
+    settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock
+) -> AsyncIterator[None]:
+    """Move dead letters into the ledger while the context is open; without one they stay in their queues."""
+    async with contextlib.AsyncExitStack() as stack:
+        for name in settings.dead_letter_queues if ledger is not None else ():
+            assert ledger is not None, "only with a ledger there is something to loop over"
+            processor = DeadLetterProcessor(
+                queues.by_name[name],
+                sources={spec.public_name for spec in settings.queues if spec.dead_letter_queue == name},
+                store=ledger.dead_letters,
+                clock=clock,
+                random=random.random,
+                wait=_wait(settings, queues.by_name[name]),
+            )
+            await stack.enter_async_context(processor.running())
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -14,14 +14,19 @@ from app.config.settings import Settings
 from app.gateway.application import create_app
 from app.gateway.openapi import openapi_yaml
 from app.gateway.parts import GatewayParts, Limits
+from app.gateway.protocol import GuardedProtocol
 from app.gateway.readiness import Readiness
-from app.ports import Clock, Metrics
+from app.ports import Clock
 from app.services.enqueueing import EnqueueRules
+from app.services.jobs import running
+from app.services.purges import Purges
 from app.services.queue_manager import QueueManager
+from app.services.submission import Submission
 from app.telemetry.metrics import PrometheusMetrics, exposition
 from app.wiring.handlers import known_payloads, known_types, load_router
+from app.wiring.ledger import make_core, opened_ledger
 from app.wiring.process import Signals, package_version, start_logging
-from app.wiring.queues import Queues, open_queues
+from app.wiring.queues import open_queues
 
 
 @contextlib.asynccontextmanager
@@ -41,16 +46,15 @@ async def gateway_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Readin
         max_request_bytes=settings.gateway.max_request_bytes,
         max_in_work=settings.gateway.max_requests,
     )
-    async with open_queues(settings, clock, metrics) as queues:
-        manager = _manager(queues, rules, clock, metrics)
-        readiness = Readiness({name: queue.ping for name, queue in manager.backends().items()})
-        yield create_app(_parts(manager, readiness, clock, registry, limits)), readiness
-
-
-def _manager(queues: Queues, rules: EnqueueRules, clock: Clock, metrics: Metrics) -> QueueManager:
-    return QueueManager(
-        queues.public, pauses=queues.pauses, rules=rules, clock=clock, metrics=metrics, random_bits=secrets.randbits
-    )
+    async with (
+        open_queues(settings, clock, metrics) as queues,
+        opened_ledger(settings, clock, metrics) as ledger,
+    ):
+        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
+        backends = {name: queue.ping for name, queue in core.manager.backends().items()}
+        readiness = Readiness(backends, {} if ledger is None else {"ledger": ledger.ping})
+        async with running(core.jobs, clock):
+            yield create_app(_parts(core.manager, readiness, clock, registry, limits)), readiness
 
 
 def _parts(
@@ -72,7 +76,16 @@ def openapi_text() -> str:
     """Return the HTTP contract as YAML. It is the same for every configuration."""
     clock, registry = SystemClock(), CollectorRegistry()
     metrics = PrometheusMetrics(registry, ())
-    manager = _manager(Queues(by_name={}, public={}, pauses={}), EnqueueRules(), clock, metrics)
+    manager = QueueManager(
+        {},
+        pauses={},
+        rules=EnqueueRules(),
+        clock=clock,
+        metrics=metrics,
+        random_bits=secrets.randbits,
+        submission=Submission(None, clock=clock, metrics=metrics),
+        purges=Purges((), None, clock),
+    )
     return openapi_yaml(create_app(_parts(manager, Readiness({}), clock, registry, Limits())))
 
 
@@ -102,7 +115,7 @@ async def run_gateway(settings: Settings) -> None:
             app,
             host=settings.gateway.host,
             port=settings.gateway.port,
-            http="httptools",
+            http=GuardedProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

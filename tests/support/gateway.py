@@ -21,7 +21,9 @@ from app.ports import PauseSwitch
 from app.services.enqueueing import EnqueueRules
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
+from app.services.purges import Purges
 from app.services.queue_manager import QueueManager
+from app.services.submission import Submission
 from app.telemetry.metrics import PrometheusMetrics, exposition
 from tests.support.clock import START
 
@@ -77,6 +79,8 @@ class GatewayKit:
             clock=self.clock,
             metrics=self.metrics,
             random_bits=lambda _: next(numbers),
+            submission=Submission(None, clock=self.clock, metrics=self.metrics),
+            purges=Purges((), None, self.clock),
         )
         pings = {name: queue.ping for name, queue in self.manager.backends().items()}
         self.readiness = Readiness(pings, time_limit=timedelta(seconds=1))

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from app.domain.claims import Answer
 from app.domain.errors import FieldError, InvalidTaskError
 from app.domain.strict_json import MalformedJsonError, dumps, loads
 from app.domain.task import JsonValue
@@ -15,11 +16,14 @@ from app.gateway.problems import problem_of
 from app.gateway.routing import QueueName, add_route
 from app.gateway.schemas import BatchView, TaskBatch, TaskView
 from app.gateway.tracing import traceparent
-from app.gateway.views import answer, task_members
+from app.gateway.views import answer, replay, task_members
 from app.services.enqueueing import check_batch_size
 from app.services.new_task import BatchTask, NewTask, read_new_task
-from app.services.queue_manager import Enqueued, QueueManager
+from app.services.queue_manager import QueueManager
+from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, request_hash
 from app.services.validation import Location, invalid
+
+ACCEPTED = 202
 
 _TASK_EXAMPLES = {
     "A task for a built-in handler": {"type": "echo", "payload": {"hello": "world"}},
@@ -43,7 +47,10 @@ _IDEMPOTENCY_KEY = {
 }
 
 
-_TASK_CODES = ("task_too_large", "delay_not_supported", "queue_full", "rate_limited", "ledger_disabled")
+_TASK_CODES = (
+    "task_too_large", "delay_not_supported", "queue_full", "rate_limited", "ledger_disabled",
+    "idempotency_in_progress", "idempotency_key_reused",
+)  # fmt: skip
 
 
 class TaskRoutes:
@@ -84,11 +91,15 @@ class TaskRoutes:
 
     async def enqueue_task(self, request: Incoming, queue: QueueName) -> Response:
         """Put one task into a queue. The answer comes when the queue has it for good."""
-        new = read_new_task(request.json_value(), NewTask)
-        enqueued = await self._manager.enqueue(
-            queue, new, idempotency_key=request.idempotency_key, traceparent=traceparent(request.raw_headers)
-        )
-        return answer(task_members(enqueued), 202, {"Location": f"/v1/tasks/{enqueued.task.id}"})
+        value = request.json_value()
+        draft = Draft(read_new_task(value, NewTask), _key(request.idempotency_key, value))
+        verdict = await self._manager.enqueue(queue, draft, traceparent=traceparent(request.raw_headers))
+        if isinstance(verdict, Replayed):
+            return replay(verdict)
+        response = answer(task_members(verdict), ACCEPTED, {"Location": f"/v1/tasks/{verdict.task.id}"})
+        if verdict.claim is not None:
+            await self._manager.confirm([(verdict.claim, Answer(ACCEPTED, bytes(response.body)))])
+        return response
 
     async def enqueue_tasks(self, request: Incoming, queue: QueueName) -> Response:
         """Put up to 1,000 tasks into a queue, as one JSON document or as NDJSON with one task a line.
@@ -99,9 +110,17 @@ class TaskRoutes:
             message = "a batch has an idempotency_key in each task instead"
             raise invalid(FieldError(("header", "Idempotency-Key"), message))
         read = _ndjson_tasks(request.content) if request.media_type(JSON, NDJSON) == NDJSON else _json_tasks(request)
-        return _batch_answer(
-            await self._manager.enqueue_batch(queue, read, traceparent=traceparent(request.raw_headers))
-        )
+        verdicts = await self._manager.enqueue_batch(queue, read, traceparent=traceparent(request.raw_headers))
+        await self._manager.confirm([
+            (verdict.claim, Answer(ACCEPTED, dumps(task_members(verdict)).encode()))
+            for verdict in verdicts
+            if isinstance(verdict, Enqueued) and verdict.claim is not None
+        ])  # fmt: skip
+        return _batch_answer(verdicts)
+
+
+def _key(key: str | None, value: JsonValue) -> IdempotencyKey | None:
+    return None if key is None else IdempotencyKey(key, request_hash(value))
 
 
 def _batch_body() -> dict[str, Any]:
@@ -111,7 +130,7 @@ def _batch_body() -> dict[str, Any]:
     return body
 
 
-def _json_tasks(request: Incoming) -> list[BatchTask | Exception]:
+def _json_tasks(request: Incoming) -> list[Draft | Exception]:
     value = request.json_value()
     tasks = value.get("tasks") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(tasks, list):
@@ -120,10 +139,10 @@ def _json_tasks(request: Incoming) -> list[BatchTask | Exception]:
     return [_read(task, ("body", "tasks", index)) for index, task in enumerate(tasks)]
 
 
-def _ndjson_tasks(body: bytes) -> list[BatchTask | Exception]:
+def _ndjson_tasks(body: bytes) -> list[Draft | Exception]:
     body = body.removesuffix(b"\n")
     check_batch_size(body.count(b"\n") + 1 if body else 0)
-    tasks: list[BatchTask | Exception] = []
+    tasks: list[Draft | Exception] = []
     for index, line in enumerate(body.split(b"\n")):
         try:
             tasks.append(_read(loads(line), ("body", index)))
@@ -132,23 +151,26 @@ def _ndjson_tasks(body: bytes) -> list[BatchTask | Exception]:
     return tasks
 
 
-def _read(value: JsonValue, loc: Location) -> BatchTask | Exception:
+def _read(value: JsonValue, loc: Location) -> Draft | Exception:
     try:
-        return read_new_task(value, BatchTask, loc)
+        new = read_new_task(value, BatchTask, loc)
+        return Draft(new, _key(new.idempotency_key, value))
     except InvalidTaskError as error:
         return error
 
 
-def _batch_answer(verdicts: Sequence[Enqueued | Exception]) -> Response:
+def _batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception]) -> Response:
     results = [_verdict_members(index, verdict) for index, verdict in enumerate(verdicts)]
-    accepted = sum(isinstance(verdict, Enqueued) for verdict in verdicts)
+    accepted = sum(not isinstance(verdict, Exception) for verdict in verdicts)
     members = {"accepted": accepted, "failed": len(results) - accepted, "results": results}
-    return answer(members, 202 if accepted == len(results) else 207)
+    return answer(members, ACCEPTED if accepted == len(results) else 207)
 
 
-def _verdict_members(index: int, verdict: Enqueued | Exception) -> dict[str, object]:
+def _verdict_members(index: int, verdict: Enqueued | Replayed | Exception) -> dict[str, object]:
+    if isinstance(verdict, Replayed):
+        return {"index": index, "status": verdict.answer.status, "id": verdict.task_id}
     if isinstance(verdict, Enqueued):
-        members: dict[str, object] = {"index": index, "status": 202, "id": verdict.task.id}
+        members: dict[str, object] = {"index": index, "status": ACCEPTED, "id": verdict.task.id}
         return {**members, "deduplicated": True} if verdict.deduplicated else members
     problem = problem_of(verdict)
     if problem is None:

@@ -1,6 +1,7 @@
 """Cron expressions through the year."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -56,7 +57,7 @@ def test_run_in_the_hour_that_comes_twice_does_not_come_again() -> None:
 def test_hourly_run_comes_every_hour_that_passes() -> None:
     """The night with an hour more has one run more."""
     night = ticks("0 * * * *", "Europe/Berlin", datetime(2026, 10, 25, 0, 30, tzinfo=BERLIN), 4)
-    assert [timedelta(hours=1)] * 3 == [later - earlier for earlier, later in zip(night, night[1:], strict=False)]
+    assert [timedelta(hours=1)] * 3 == [later - earlier for earlier, later in pairwise(night)]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,9 @@ def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
     assert [("body", "cron")] == [error.loc for error in refused.value.errors]
 
 
-@pytest.mark.parametrize("timezone", ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "ü" * 300])
+@pytest.mark.parametrize(
+    "timezone", ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "ü" * 300]
+)
 def test_what_is_no_time_zone_is_refused(timezone: str) -> None:
     """Only names of the IANA database are time zones."""
     with pytest.raises(InvalidTaskError) as refused:

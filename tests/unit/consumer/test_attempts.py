@@ -394,6 +394,18 @@ async def test_attempts_of_a_queue_that_cannot_count_them_are_counted_by_the_log
     assert len(await kit.dead_letters()) == 1
 
 
+async def test_a_message_that_keeps_its_body_waits_for_the_backoff_hidden(consumer: KitFactory) -> None:
+    """A queue that takes no delayed message can hide one all the same."""
+    traits = QueueTraits(rewrites=False, max_delay=timedelta(0))
+    kit = await consumer(failing, specs=[fifo()], traits=traits)
+    await kit.enqueue(kit.task(queue="orders", group="g"), queue="orders")
+    await kit.pass_time(0.9)
+    assert [("t1", 1)] == kit.dispatcher.ran
+    await kit.pass_time(0.2)
+
+    assert [("t1", 1), ("t1", 2)] == kit.dispatcher.ran
+
+
 async def test_a_running_task_can_be_canceled(consumer: KitFactory) -> None:
     """Its handler is cancelled at its next await, and its message is gone."""
     kit = await consumer(forever)

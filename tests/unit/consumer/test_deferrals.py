@@ -159,6 +159,21 @@ async def test_a_deferral_that_the_backend_does_not_take_is_tried_again(consumer
     assert (3, 0) == (reschedules(kit), kit.pool.lanes[0].deferring)
 
 
+async def test_a_deferral_whose_lease_is_lost_meanwhile_is_given_up(consumer: KitFactory, world: World) -> None:
+    """Another consumer has the task by then."""
+    kit = await consumer(world, specs=[standard(visibility_timeout=timedelta(seconds=30))])
+    await open_breaker(kit, world)
+    kit.queues["tasks"].faults["reschedule"] = [BackendUnavailableError() for _ in range(100)]
+    kit.queues["tasks"].faults["extend"] = [VisibilityTimeoutError()]
+    await kit.enqueue(kit.task(callback_url=A))
+    await kit.pass_time(20)
+
+    assert (1, 0) == (kit.metrics.lost, kit.pool.lanes[0].deferring)
+    tries = reschedules(kit)
+    await kit.pass_time(5)
+    assert tries == reschedules(kit)
+
+
 async def test_what_is_not_to_run_anyway_is_not_deferred(consumer: KitFactory, world: World) -> None:
     """An expired task ends although its destination is down, and makes no call."""
     kit = await consumer(world)
@@ -257,6 +272,23 @@ async def test_followers_of_a_hidden_head_are_given_back(
     calls = [call for call in kit.queues["orders"].calls if call != "receive"]
     assert ["reschedule", "release", "release"] == calls[:3]
     assert world.calls == []
+
+
+async def test_a_limit_has_its_places_beside_a_destination_that_takes_all(
+    consumer: KitFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for moments is not hidden for a quarter of an hour because of what waits for long."""
+    monkeypatch.setattr(deferrals, "MAX_PARKED", 3)
+    kit = await consumer(world, specs=[fifo()], limits=limited(max_concurrent=1))
+    kit.destinations.set_paused(frozenset({"http://b.example:80"}))
+    await kit.enqueue(*some(kit, 5, B, "orders"), *some(kit, 3, A, "orders"), queue="orders")
+    world.slow.add(A)
+    await kit.pass_time(1)
+    assert 2 == reschedules(kit, "orders")
+    world.gate.set()
+    await kit.pass_time(1)
+
+    assert ["a0", "a1", "a2"] == world.calls
 
 
 async def test_a_half_open_breaker_lets_one_probe_through(consumer: KitFactory, world: World) -> None:
@@ -368,6 +400,15 @@ async def test_a_fifo_delivery_waits_for_a_limit_as_long_as_it_takes(consumer: K
 
     assert (["a0", "a1", "a2"], 0) == (world.calls, reschedules(kit, "orders"))
     assert kit.metrics.put_off == []
+
+
+async def test_a_fifo_delivery_waits_for_a_rate_however_low(consumer: KitFactory, world: World) -> None:
+    """Also where its turn is not soon."""
+    kit = await consumer(world, specs=[fifo()], limits=limited(max_per_second=0.1))
+    await kit.enqueue(*some(kit, 4, A, "orders"), queue="orders")
+    await kit.pass_time(31)
+
+    assert (["a0", "a1", "a2", "a3"], 0) == (world.calls, reschedules(kit, "orders"))
 
 
 async def test_a_rate_limit_spreads_calls_over_time(consumer: KitFactory, world: World) -> None:

@@ -69,9 +69,7 @@ def test_what_is_in_use_is_never_forgotten(registry: DestinationRegistry) -> Non
     assert ["idle2", "awaited", "new"] == names(registry)
 
 
-def test_a_forgotten_breaker_no_longer_counts_as_open(
-    registry: DestinationRegistry, metrics: CountingMetrics
-) -> None:
+def test_a_forgotten_breaker_no_longer_counts_as_open(registry: DestinationRegistry, metrics: CountingMetrics) -> None:
     """Or the gauge would grow for ever."""
     fail(registry, "a")
     assert ["a"] == metrics.open

@@ -19,7 +19,9 @@ from app.services.enqueueing import EnqueueRules
 from app.services.new_task import BatchTask, NewTask
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
-from app.services.queue_manager import Enqueued, QueueManager
+from app.services.purges import Purges
+from app.services.queue_manager import QueueManager
+from app.services.submission import Draft, Enqueued, IdempotencyKey, Submission
 from tests.support.clock import HOUR, NOW
 from tests.support.gateway import GatewayKit, make_spec
 
@@ -33,38 +35,57 @@ def kit() -> GatewayKit:
 def managing(kit: GatewayKit, **queues: ProducerQueue) -> QueueManager:
     """Return a manager of ``queues`` alone."""
     return QueueManager(
-        queues, pauses={}, rules=EnqueueRules(), clock=kit.clock, metrics=kit.metrics, random_bits=lambda _: 0
+        queues,
+        pauses={},
+        rules=EnqueueRules(),
+        clock=kit.clock,
+        metrics=kit.metrics,
+        random_bits=lambda _: 0,
+        submission=Submission(None, clock=kit.clock, metrics=kit.metrics),
+        purges=Purges((), None, kit.clock),
     )
+
+
+async def put(manager: QueueManager, queue: str, new: NewTask) -> Enqueued:
+    """Put a task into a queue without an idempotency key."""
+    enqueued = await manager.enqueue(queue, Draft(new))
+    assert isinstance(enqueued, Enqueued)
+    return enqueued
+
+
+def drafts(*entries: BatchTask | Exception) -> list[Draft | Exception]:
+    """Return the entries of a batch."""
+    return [entry if isinstance(entry, Exception) else Draft(entry) for entry in entries]
 
 
 async def test_enqueued_task_has_an_id_that_sorts_by_time(kit: GatewayKit) -> None:
     """Ids are UUIDs of version 7, made from the clock and the source of randomness."""
-    first = await kit.manager.enqueue("tasks", NewTask(type="a"))
+    first = await put(kit.manager, "tasks", NewTask(type="a"))
     await kit.clock.advance(HOUR)
-    second = await kit.manager.enqueue("tasks", NewTask(type="a"))
+    second = await put(kit.manager, "tasks", NewTask(type="a"))
     assert "019b76da-a800-7000-8000-000000000001" == first.task.id
     assert first.task.id < second.task.id
 
 
 async def test_status_tells_whether_the_task_waits_for_a_time(kit: GatewayKit) -> None:
     """A task that is due is queued, another scheduled."""
-    at_once = await kit.manager.enqueue("tasks", NewTask(type="a"))
-    later = await kit.manager.enqueue("tasks", NewTask(type="a", delay=HOUR))
+    at_once = await put(kit.manager, "tasks", NewTask(type="a"))
+    later = await put(kit.manager, "tasks", NewTask(type="a", delay=HOUR))
     assert (TaskStatus.QUEUED, TaskStatus.SCHEDULED) == (at_once.status, later.status)
 
 
 async def test_visibility_timeout_that_holds_is_told(kit: GatewayKit) -> None:
     """It is the task's own, or the queue's."""
-    queues = await kit.manager.enqueue("tasks", NewTask(type="a"))
-    own = await kit.manager.enqueue("tasks", NewTask(type="a", visibility_timeout=HOUR))
+    queues = await put(kit.manager, "tasks", NewTask(type="a"))
+    own = await put(kit.manager, "tasks", NewTask(type="a", visibility_timeout=HOUR))
     assert (kit.tasks.spec.visibility_timeout, HOUR) == (queues.visibility_timeout, own.visibility_timeout)
 
 
 async def test_dropped_duplicate_is_not_counted(kit: GatewayKit) -> None:
     """The metric counts what the backend took."""
     new = NewTask(type="a", deduplication_id="d")
-    first = await kit.manager.enqueue("orders", new)
-    second = await kit.manager.enqueue("orders", new)
+    first = await put(kit.manager, "orders", new)
+    second = await put(kit.manager, "orders", new)
     assert (False, True, first.task.id) == (first.deduplicated, second.deduplicated, second.task.id)
     labels = {"queue": "orders", "task_type": "other"}
     assert 1 == kit.registry.get_sample_value("mcp_queue_tasks_enqueued_total", labels)
@@ -79,7 +100,7 @@ async def test_backends_own_refusal_reaches_the_caller(kit: GatewayKit) -> None:
 
     manager = managing(kit, strict=NoDelays(make_spec("strict"), clock=kit.clock, serializer=kit.serializer))
     with pytest.raises(DelayNotSupportedError):
-        await manager.enqueue("strict", NewTask(type="a", delay=HOUR))
+        await put(manager, "strict", NewTask(type="a", delay=HOUR))
 
 
 async def test_batch_keeps_the_order_of_its_verdicts(kit: GatewayKit) -> None:
@@ -87,7 +108,7 @@ async def test_batch_keeps_the_order_of_its_verdicts(kit: GatewayKit) -> None:
     refused = ValueError("before")
     entries: list[BatchTask | Exception] = [BatchTask(type="a"), refused]
     entries += [BatchTask(type="b", deduplication_id="d"), BatchTask(type="c")]
-    verdicts = await kit.manager.enqueue_batch("tasks", entries)
+    verdicts = await kit.manager.enqueue_batch("tasks", drafts(*entries))
     assert [Enqueued, ValueError, InvalidTaskError, Enqueued] == [type(verdict) for verdict in verdicts]
     assert refused is verdicts[1]
     received = await kit.tasks.receive(10, NOW)
@@ -96,8 +117,8 @@ async def test_batch_keeps_the_order_of_its_verdicts(kit: GatewayKit) -> None:
 
 async def test_batch_of_which_nothing_is_left_asks_no_backend(kit: GatewayKit) -> None:
     """Where every entry was refused there is nothing to send."""
-    entries = [BatchTask(type="a", idempotency_key="k")]
-    (verdict,) = await kit.manager.enqueue_batch("tasks", entries)
+    keyed = Draft(BatchTask(type="a", idempotency_key="k"), IdempotencyKey("k", "hash"))
+    (verdict,) = await kit.manager.enqueue_batch("tasks", [keyed])
     assert isinstance(verdict, LedgerDisabledError)
 
 
@@ -105,13 +126,16 @@ async def test_batch_of_which_nothing_is_left_asks_no_backend(kit: GatewayKit) -
 async def test_batch_has_a_size(kit: GatewayKit, count: int) -> None:
     """Nobody gets around the limit."""
     with pytest.raises(InvalidTaskError):
-        await kit.manager.enqueue_batch("tasks", [BatchTask(type="a")] * count)
+        await kit.manager.enqueue_batch("tasks", drafts(BatchTask(type="a")) * count)
 
 
 @pytest.mark.parametrize("call", ["enqueue", "enqueue_batch", "purge", "pause", "resume"])
 async def test_only_queues_that_clients_use_can_be_changed(kit: GatewayKit, call: str) -> None:
     """Unknown queues, levels and dead-letter queues are out of reach."""
-    arguments: dict[str, list[Any]] = {"enqueue": [NewTask(type="a")], "enqueue_batch": [[BatchTask(type="a")]]}
+    arguments: dict[str, list[Any]] = {
+        "enqueue": [Draft(NewTask(type="a"))],
+        "enqueue_batch": [drafts(BatchTask(type="a"))],
+    }
     for name, expected in (("nope", QueueNotFoundError), ("work-p0", QueueNotFoundError), ("dlq", NotFoundError)):
         with pytest.raises(expected):
             await getattr(kit.manager, call)(name, *arguments.get(call, []))
@@ -159,7 +183,7 @@ async def test_levels_of_a_priority_queue_fill_its_dead_letter_queue(kit: Gatewa
 
 async def test_stats_set_the_gauges(kit: GatewayKit) -> None:
     """Whoever looks at a queue refreshes its metrics."""
-    await kit.manager.enqueue("tasks", NewTask(type="a"))
+    await put(kit.manager, "tasks", NewTask(type="a"))
     await kit.manager.stats("tasks")
     assert 1 == kit.registry.get_sample_value("mcp_queue_depth", {"queue": "tasks"})
 
@@ -185,5 +209,5 @@ async def _put(kit: GatewayKit, queue: MemoryQueue, *, waiting: int, delayed: in
     filler = managing(kit, **{queue.spec.name: queue})
     entries: list[BatchTask | Exception] = [BatchTask(type="a")] * waiting
     entries += [BatchTask(type="a", delay=HOUR)] * delayed
-    verdicts = await filler.enqueue_batch(queue.spec.name, entries)
+    verdicts = await filler.enqueue_batch(queue.spec.name, drafts(*entries))
     assert not [verdict for verdict in verdicts if isinstance(verdict, QueueError)]

@@ -1,18 +1,38 @@
 """Deadlines, and polls that hang."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
+from botocore.parsers import ResponseParserError
 
 from app.adapters.sqs.client import POLL_GRACE, Client, Polls
 from app.adapters.sqs.errors import ThrottledError, UnansweredError
+from app.domain.errors import BackendUnavailableError
+from tests.support.clock import NOW
 from tests.support.sqs import CountedCalls
 from tests.support.strict_sqs import client_error
 
 # A wait whose deadline is over before it begins: what hangs is noticed at once.
 OVER = -POLL_GRACE
+ANSWER = {"Messages": [{"MessageId": "m"}]}
+
+
+class Service:
+    """Stands for botocore's client: its calls end as the test orders."""
+
+    def __init__(self) -> None:
+        """Answer at once."""
+        self.act: Callable[[], Awaitable[dict[str, Any]]] = answer
+
+    async def receive_message(self, **_: object) -> dict[str, Any]:
+        """Act."""
+        return await self.act()
+
+    send_message_batch = receive_message
 
 
 class Clients:
@@ -21,28 +41,39 @@ class Clients:
     def __init__(self) -> None:
         """Start with none."""
         self.metrics = CountedCalls()
+        self.service = Service()
         self.made: list[Client] = []
         self.closed: list[Client] = []
 
     async def make(self) -> Client:
-        """Make a client of nothing."""
+        """Make a client."""
 
         async def close() -> None:
             self.closed.append(client)
 
-        client = Client(object(), self.metrics, close)  # type: ignore[arg-type]  # the requests do not use it
+        client = Client(self.service, self.metrics, close)  # type: ignore[arg-type]  # it stands for botocore's
         self.made.append(client)
         return client
 
 
-async def hang(_: object) -> None:
+async def hang() -> dict[str, Any]:
     """Never answer."""
     await asyncio.get_running_loop().create_future()
+    return {}
 
 
-async def answer(_: object) -> str:
+async def answer() -> dict[str, Any]:
     """Answer at once."""
-    return "answer"
+    return ANSWER
+
+
+def failing(error: Exception) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """Return an act that raises ``error``."""
+
+    async def fail() -> dict[str, Any]:
+        raise error
+
+    return fail
 
 
 class TestClient:
@@ -52,33 +83,37 @@ class TestClient:
         """No call waits for ever."""
         clients = Clients()
         client = await clients.make()
+        clients.service.act = hang
         with pytest.raises(UnansweredError):
-            await client.call("SendMessageBatch", hang, deadline=timedelta(0))
+            await client.call("SendMessageBatch", {}, deadline=timedelta(0))
         assert [("SendMessageBatch", "unanswered")] == clients.metrics.calls
 
-    @pytest.mark.parametrize("error", [ReadTimeoutError(endpoint_url="https://x"), NoCredentialsError()])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ReadTimeoutError(endpoint_url="https://x"),
+            NoCredentialsError(),
+            ResponseParserError("no JSON"),
+            FileNotFoundError("token"),
+        ],
+    )
     async def test_a_call_without_an_answer_is_unavailability(self, error: Exception) -> None:
-        """Whether the network, or the search for credentials, failed."""
+        """Whether the network, the search for credentials or the reading of the answer failed."""
         clients = Clients()
         client = await clients.make()
-
-        async def fail(_: object) -> None:
-            raise error
-
+        clients.service.act = failing(error)
         with pytest.raises(UnansweredError):
-            await client.call("SendMessageBatch", fail)
+            await client.call("SendMessageBatch", {})
 
     async def test_an_error_answer_is_counted_under_what_it_means(self) -> None:
         """Alerts are set on it."""
         clients = Clients()
         client = await clients.make()
-
-        async def refuse(_: object) -> None:
-            raise client_error("RequestThrottled")
-
+        clients.service.act = failing(client_error("RequestThrottled"))
         with pytest.raises(ThrottledError):
-            await client.call("SendMessageBatch", refuse)
-        assert "answer" == await client.call("SendMessageBatch", answer)
+            await client.call("SendMessageBatch", {})
+        clients.service.act = answer
+        assert ANSWER == await client.call("SendMessageBatch", {})
         assert ["throttled", "ok"] == clients.metrics.outcomes("SendMessageBatch")
 
 
@@ -88,10 +123,12 @@ class TestPolls:
     async def test_a_poll_that_hangs_is_abandoned_and_its_client_replaced(self) -> None:
         """Its connections cannot be trusted."""
         clients = Clients()
+        clients.service.act = hang
         async with Polls(clients.make, clients.metrics) as polls:
             with pytest.raises(UnansweredError):
-                await polls.receive(hang, OVER)
-            assert "answer" == await polls.receive(answer, timedelta(0))
+                await polls.receive({}, OVER)
+            clients.service.act = answer
+            assert ANSWER == await polls.receive({}, NOW)
             assert clients.made[:1] == clients.closed
             assert 2 == len(clients.made)
         assert ["unanswered", "abandoned", "ok"] == clients.metrics.outcomes("ReceiveMessage")
@@ -102,37 +139,37 @@ class TestPolls:
         clients = Clients()
         reached, opened = asyncio.Event(), asyncio.Event()
 
-        async def wait(_: object) -> str:
+        async def wait() -> dict[str, Any]:
             reached.set()
             await opened.wait()
-            return "late"
+            return ANSWER
 
         async with Polls(clients.make, clients.metrics) as polls:
-            other = asyncio.create_task(polls.receive(wait, timedelta(seconds=20)))
+            clients.service.act = wait
+            other = asyncio.create_task(polls.receive({}, timedelta(seconds=20)))
             await reached.wait()
+            clients.service.act = hang
             with pytest.raises(UnansweredError):
-                await polls.receive(hang, OVER)
+                await polls.receive({}, OVER)
             assert [] == clients.closed
             opened.set()
-            assert "late" == await other
+            assert ANSWER == await other
             assert clients.made[:1] == clients.closed
 
     async def test_polls_that_hang_together_replace_their_client_once(self) -> None:
         """A network that is down is no reason for a client for each poll."""
         clients = Clients()
+        clients.service.act = hang
         async with Polls(clients.make, clients.metrics) as polls:
-            results = await asyncio.gather(*(polls.receive(hang, OVER) for _ in range(5)), return_exceptions=True)
+            results = await asyncio.gather(*(polls.receive({}, OVER) for _ in range(5)), return_exceptions=True)
         assert [UnansweredError] * 5 == [type(result) for result in results]
         assert 2 == len(clients.made)
 
     async def test_a_poll_that_is_refused_keeps_its_client(self) -> None:
         """An answer came, so that the connection is good."""
         clients = Clients()
-
-        async def refuse(_: object) -> None:
-            raise client_error("QueueDoesNotExist")
-
+        clients.service.act = failing(client_error("QueueDoesNotExist"))
         async with Polls(clients.make, clients.metrics) as polls:
-            with pytest.raises(Exception, match="QueueDoesNotExist"):
-                await polls.receive(refuse, timedelta(0))
+            with pytest.raises(BackendUnavailableError, match="QueueDoesNotExist"):
+                await polls.receive({}, NOW)
             assert 1 == len(clients.made)

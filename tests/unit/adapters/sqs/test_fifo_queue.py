@@ -1,5 +1,6 @@
 """FIFO queues, against SQS as strict as its documentation."""
 
+import json
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -141,6 +142,15 @@ class TestReceiving:
         first, second = (request["ReceiveRequestAttemptId"] for request in world.sqs.made("ReceiveMessage"))
         assert first == second
 
+    async def test_a_receive_that_hung_is_not_repeated(self) -> None:
+        """It has taken its time already; the next receive is the consumer's to ask for."""
+        world = StrictWorld()
+        queue = await world.queue("work.fifo", dlq="dlq.fifo")
+        world.sqs.fail("ReceiveMessage", TimeoutError())
+        with pytest.raises(BackendUnavailableError):
+            await queue.receive(1, NOW)
+        assert 1 == len(world.sqs.made("ReceiveMessage"))
+
     async def test_a_retry_hides_the_message_and_holds_the_group(self) -> None:
         """Sending it again would cost its place."""
         world = StrictWorld()
@@ -216,10 +226,11 @@ class TestDeadLetters:
         )
 
     async def test_letters_may_go_to_a_standard_queue(self) -> None:
-        """Only SQS's own redrive policy needs a queue of the same kind."""
+        """Only SQS's own redrive policy needs a queue of the same kind. The task stays as it is."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq")
-        await queue.enqueue(make_task(group="g"))
+        await queue.enqueue(make_task())
         (delivery,) = await queue.receive(1, NOW)
-        await queue.dead_letter(delivery, dead_letter(make_task(group="g"), "boom", START, "work"))
-        assert 1 == len(world.sqs.bodies("dlq"))
+        await queue.dead_letter(delivery, dead_letter(make_task(), "boom", START, "work"))
+        assert "group" not in json.loads(world.sqs.bodies("dlq")[0])
+        assert "default" == sent(world)[-1]["MessageGroupId"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.adapters.sqs import receiving
 from app.adapters.sqs.receiving import PAYLOAD_PAUSE
 from app.domain.delivery import DeadLetter
 from app.domain.retry import dead_letter
@@ -81,6 +82,18 @@ class TestCancelledReceives:
         receive.cancel()
         world.sqs.lose_answer("ReceiveMessage")
         gate.opened.set()
+        await queue.aclose()
+        assert receive.cancelled()
+
+    async def test_closing_calls_off_a_poll_that_takes_too_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for a long poll to end by itself."""
+        monkeypatch.setattr(receiving, "CLOSE_GRACE", NOW)
+        world = StrictWorld()
+        queue = await world.queue()
+        gate = Gate(world)
+        receive = asyncio.create_task(queue.receive(1, 20 * SECOND))
+        await gate.reached.wait()
+        receive.cancel()
         await queue.aclose()
         assert receive.cancelled()
 

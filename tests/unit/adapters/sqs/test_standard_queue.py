@@ -397,7 +397,7 @@ class TestOperators:
         """It counts nothing."""
         world = StrictWorld()
         await (await world.queue()).ping()
-        assert ("QueueArn",) == world.sqs.made("GetQueueAttributes")[-1]["AttributeNames"]
+        assert ["QueueArn"] == world.sqs.made("GetQueueAttributes")[-1]["AttributeNames"]
 
 
 async def test_a_delivery_of_another_backend_is_not_settled_here() -> None:

@@ -1,0 +1,67 @@
+"""Sends dead letters back to their queue."""
+
+import logging
+from collections.abc import Sequence
+
+from app.domain.dead_letters import next_generation
+from app.domain.delivery import Accepted
+from app.domain.errors import LedgerUnavailableError, QueueError
+from app.domain.failed_tasks import FailedTask
+from app.domain.task import Task
+from app.ports import DeadLetterMetrics, DeadLetterStore
+from app.services.purges import Purges
+from app.services.sources import Source
+
+logger = logging.getLogger(__name__)
+
+
+class Sender:
+    """Puts tasks into their queue again, unless it was purged a moment ago."""
+
+    def __init__(self, *, purges: Purges, metrics: DeadLetterMetrics) -> None:
+        """Keep to ``purges``."""
+        self._purges = purges
+        self._metrics = metrics
+
+    async def send(self, source: Source, tasks: Sequence[Task]) -> Sequence[Accepted | QueueError]:
+        """Send ``tasks`` to their queue; each has its own verdict, in the order given."""
+        try:
+            self._purges.check_open(source.name)
+            verdicts = await source.queue.enqueue_batch(tasks)
+        except QueueError as error:
+            return [error] * len(tasks)
+        self._metrics.redriven(source.name, sum(isinstance(verdict, Accepted) for verdict in verdicts))
+        return verdicts
+
+
+class Redriver:
+    """Redrives stored letters: first sent, then marked, so that a crash in between duplicates and never loses."""
+
+    def __init__(self, store: DeadLetterStore, sender: Sender) -> None:
+        """Mark in ``store`` what ``sender`` has sent."""
+        self._store = store
+        self._sender = sender
+
+    async def redrive(self, source: Source, letters: Sequence[FailedTask], actor: str) -> list[QueueError | None]:
+        """Send letters back; return for each, in the order given, why it could not be."""
+        made = [_task_or_error(letter, source) for letter in letters]
+        verdicts = iter(await self.send(source, [task for task in made if isinstance(task, Task)], actor))
+        return [next(verdicts) if isinstance(task, Task) else task for task in made]
+
+    async def send(self, source: Source, tasks: Sequence[Task], actor: str) -> list[QueueError | None]:
+        """Send tasks of the next generation and close their letters; return why each could not be sent."""
+        verdicts = await self._sender.send(source, tasks) if tasks else []
+        sent = [task for task, verdict in zip(tasks, verdicts, strict=True) if isinstance(verdict, Accepted)]
+        try:
+            await self._store.mark_redriven(sent, actor)
+        except LedgerUnavailableError:
+            # They are on their way: whoever runs one closes its letter.
+            logger.warning("%d redriven letters could not be marked", len(sent), extra={"queue": source.name})
+        return [verdict if isinstance(verdict, QueueError) else None for verdict in verdicts]
+
+
+def _task_or_error(letter: FailedTask, source: Source) -> Task | QueueError:
+    try:
+        return next_generation(letter, source.spec)
+    except QueueError as error:
+        return error

@@ -1,0 +1,122 @@
+"""A consumer on the embedded queue that calls real receivers, in a time that runs faster than ours."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from app.adapters.callbacks.sender import AiohttpCallbackSender
+from app.adapters.sqlite.backend import SqliteBackend
+from app.consumer.admission import Admitter
+from app.consumer.attempts import AttemptRunner
+from app.consumer.deferrals import Deferrals
+from app.consumer.destinations import DestinationRegistry
+from app.consumer.dispatcher import TaskDispatcher
+from app.consumer.receiver import Receiver
+from app.consumer.settlement import Settlement
+from app.consumer.visibility import VisibilityExtender
+from app.consumer.work import Lane
+from app.consumer.worker_pool import WorkerPool
+from app.domain.queues import Backend, QueueSpec
+from app.domain.retry import ExponentialBackoff, RetryPolicy
+from app.domain.serialization import JsonTaskSerializer
+from app.ports import CallbackSender, Queue
+from app.services.callbacks import CallbackTimeouts
+from app.services.execution_memory import ExecutionMemory
+from app.services.task_router import TaskRouter
+from tests.support.callbacks import LOOPBACK
+from tests.support.clock import START
+from tests.support.consumer import CountingMetrics, RecordingLog, standard
+
+
+class HurriedClock:
+    """A clock that runs ``speed`` times as fast as the machine's."""
+
+    def __init__(self, speed: float) -> None:
+        """Begin at the start of the year."""
+        self._speed = speed
+        self._began = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        """Return how many of its seconds have passed."""
+        return (time.monotonic() - self._began) * self._speed
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds`` of its own."""
+        await asyncio.sleep(seconds / self._speed)
+
+
+@dataclass
+class LiveConsumer:
+    """What a test needs of it."""
+
+    clock: HurriedClock
+    queue: Queue
+    log: RecordingLog
+    metrics: CountingMetrics
+    destinations: DestinationRegistry
+    pool: WorkerPool
+    extender: VisibilityExtender
+
+
+@contextlib.asynccontextmanager
+async def live_consumer(file: Path, spec: QueueSpec, *, slots: int, speed: float) -> AsyncIterator[LiveConsumer]:
+    """Consume from the queue of ``spec`` in ``file`` while the context is open, then drain."""
+    clock, metrics = HurriedClock(speed), CountingMetrics()
+    async with (
+        SqliteBackend(file, clock=clock, serializer=JsonTaskSerializer()) as backend,
+        AiohttpCallbackSender(LOOPBACK, clock, metrics) as sender,
+    ):
+        backend.queue(standard("dlq", backend=Backend.SQLITE))
+        consumer = _consumer(backend.queue(spec), sender, clock, metrics, slots)
+        async with consumer.extender.running(consumer.pool.lose):
+            consumer.pool.start()
+            try:
+                yield consumer
+            finally:
+                await consumer.pool.drain(timedelta(seconds=30), asyncio.Event())
+
+
+def _consumer(
+    queue: Queue, sender: CallbackSender, clock: HurriedClock, metrics: CountingMetrics, slots: int
+) -> LiveConsumer:
+    log, extender = RecordingLog(), VisibilityExtender(clock, metrics)
+    dispatcher = TaskDispatcher(
+        router=TaskRouter(), services={}, routes=(), sender=sender, timeouts=CallbackTimeouts({})
+    )
+    settlement = Settlement(
+        clock=clock,
+        random=random.random,
+        metrics=metrics,
+        log=log,
+        policy=RetryPolicy(ExponentialBackoff(timedelta(seconds=1), timedelta(seconds=8))),
+        extender=extender,
+    )
+    registry = DestinationRegistry(clock=clock, metrics=metrics)
+    pool = WorkerPool(
+        [Lane(queue, timedelta(seconds=20))],
+        slots=slots,
+        batch_size=10,
+        clock=clock,
+        receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender),
+        admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
+        runner=AttemptRunner(
+            clock=clock,
+            metrics=metrics,
+            dispatcher=dispatcher,
+            settlement=settlement,
+            processing_timeout=timedelta(minutes=5),
+        ),
+        settlement=settlement,
+        extender=extender,
+        deferrals=Deferrals(clock=clock, random=random.random, registry=registry, locate=dispatcher.target),
+    )
+    return LiveConsumer(clock, queue, log, metrics, registry, pool, extender)
