@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from app.domain.claims import Answer, Claimed, ClaimOutcome, ClaimRequest
+from app.domain.dead_letters import RedriveProgress
 from app.domain.delivery import Accepted, DeadLetter, Delivery
 from app.domain.errors import QueueError
 from app.domain.failed_tasks import FailedSummary, FailedTask, FailedTaskFilter, FailureNotice, Redrive
@@ -540,7 +541,10 @@ class NotificationOutbox(Protocol):
     """Which dead letters somebody has yet to be told of."""
 
     async def gather(self, notifiers: Collection[str], stored_before: datetime) -> int:
-        """Turn new letters into one notice for each notifier, queue and type; return how many letters."""
+        """Turn new letters into one notice for each notifier, queue and type; return how many letters.
+
+        Those of a queue and type wait for each other until the first of them was stored before ``stored_before``.
+        """
         ...
 
     async def due(self, limit: int, lease: timedelta) -> Sequence[FailureNotice]:
@@ -618,4 +622,55 @@ class LedgerMetrics(Protocol):
 
     def ledger_backlog(self, count: int) -> None:
         """Set how many rows wait for the database to come back."""
+        ...
+
+
+class DeadLetterMetrics(Protocol):
+    """What is counted of dead letters. Label values come from the configuration."""
+
+    def redriven(self, queue: str, count: int) -> None:
+        """Count letters that went back to ``queue``."""
+        ...
+
+    def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
+        """Set how long the oldest letter of ``queue`` has waited; ``None`` where none waits."""
+        ...
+
+    def notified(self, notifier: str, outcome: str) -> None:
+        """Count a notice: ``sent``, ``failed`` or ``given_up``."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells somebody of dead letters."""
+
+    async def notify(self, notice: FailureNotice) -> None:
+        """Return when the notice was taken.
+
+        Raises:
+            TaskFailedError: it was not.
+
+        """
+        ...
+
+
+class MessageMover(Protocol):
+    """A backend that moves all messages of a dead-letter queue back to a queue by itself, one move at a time."""
+
+    async def start(self, max_per_second: float | None) -> None:
+        """Begin to move.
+
+        Raises:
+            NotSupportedError: the backend does not move from this queue, or not at this rate.
+            RateLimitedError: it is moving already.
+
+        """
+        ...
+
+    async def progress(self, redrive_id: str) -> RedriveProgress | None:
+        """Return how far the latest move came, as ``redrive_id``; ``None`` where the backend remembers none."""
+        ...
+
+    async def cancel(self) -> None:
+        """Stop a move that is under way; what was moved stays moved."""
         ...

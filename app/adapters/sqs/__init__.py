@@ -1,0 +1,1 @@
+"""Amazon SQS: the one home of its client, its limits and its errors."""
