@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check openapi env-example lock
+.PHONY: help install run test check openapi env-example manual lock
 
 # The first Python that is new enough; make PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -50,6 +50,10 @@ openapi: install ## Write openapi.yaml
 env-example: install ## Write .env.example
 	$(RUN) app config example > .env.example.new
 	mv .env.example.new .env.example
+
+manual: install ## Write docs/configuration.md
+	$(RUN) app config manual > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 lock: install ## Lock the dependencies anew; make lock UPGRADE=--upgrade takes newer versions
 	$(PIP) uv==$(UV_VERSION)

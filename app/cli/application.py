@@ -51,6 +51,7 @@ def build() -> typer.Typer:
     config = _group("Look at settings.")
     config.command()(configuration.check)
     config.command()(configuration.example)
+    config.command()(configuration.manual)
     app.add_typer(config, name="config", rich_help_panel=_SET_UP)
     app.command(rich_help_panel=_SET_UP)(configuration.openapi)
     return app

@@ -29,6 +29,13 @@ def example() -> None:
     typer.echo(env_example(), nl=False)
 
 
+def manual() -> None:
+    """Print every setting as a page of the documentation."""
+    from app.config.manual import configuration_page
+
+    typer.echo(configuration_page(), nl=False)
+
+
 def openapi() -> None:
     """Print the HTTP contract, as openapi.yaml has it."""
     from app.wiring.gateway import openapi_text

@@ -38,37 +38,62 @@ class QueueEntry(Section):
     """A queue. What it leaves out takes the defaults of the settings beside the list."""
 
     name: _Name
+    """Name by which clients know it."""
     type: QueueKind | None = None
+    """`standard`, `fifo` or `priority`; without it, what the name of the SQS queue says."""
     url: SqsQueue | None = None
+    """Its SQS URL, ARN or name; without it the queue is embedded."""
     visibility_timeout: Lease | None = None
+    """How long one lease lasts, and the time limit of an attempt that names none."""
     max_receive_count: Receives | None = None
+    """Receives after which a message that nobody settles is dead-lettered."""
     dead_letter_queue: str | None = None
+    """Queue for what cannot succeed; `dlq` where one of that name is configured."""
     max_retries: Retries | None = None
+    """Retries of tasks that name none."""
     max_depth: Annotated[int, Field(ge=1), AsNumber] | None = None
+    """Most messages that an embedded queue holds; further ones are answered 429."""
     max_task_bytes: TaskBytes | None = None
+    """Largest task; over 1 MiB on embedded queues, or with a `payload_bucket`."""
     message_group_id: _Group | None = None
+    """Group of FIFO tasks that name none."""
     failure_policy: FailurePolicy | None = None
+    """FIFO: `block` holds the group while its head is retried; `skip` dead-letters the head at its first failure."""
     levels: Mapping[Annotated[int, Field(ge=0, le=3), AsNumber], str] | None = None
+    """Priority queues: the queue of each priority, 3 to 0. Priorities without one go to 0."""
     level_policy: LevelPolicy | None = None
+    """Priority queues: `strict`, or `weighted` so that no level starves."""
     payload_bucket: _Bucket | None = None
+    """SQS: S3 bucket for tasks over the size limit."""
     cloudwatch_age: bool | None = None
+    """SQS: ask CloudWatch for the age of the oldest message."""
 
 
 class RouteEntry(Section):
     """A task type that is delivered to a URL."""
 
     type: _TaskType
+    """Task type."""
     callback_url: HttpUrl
+    """Where its tasks are delivered."""
     name: _Name | None = None
+    """Name of the destination; without it scheme, host and port."""
     timeout: CallbackTimeout | None = None
+    """Time limit of one call."""
     headers: Headers = Field(default_factory=dict)
+    """Headers that every call carries."""
     secrets: tuple[SigningSecret, ...] | None = None
+    """Signing secrets in place of `CALLBACK_SECRETS`."""
 
 
 class DestinationEntry(Section):
     """Limits of the destination ``name``, a route's own name or a URL, or of each destination at ``host``."""
 
     name: Annotated[str, AfterValidator(_destination)] | None = None
+    """A route's own name, or a URL."""
     host: Host | None = None
+    """Host in place of a name; `*.example.com` is every name below."""
     max_concurrent: Annotated[int, Field(ge=1, le=10_000), AsNumber] | None = None
+    """Calls under way at the same time, per consumer."""
     max_per_second: Annotated[float, Field(ge=0.001, le=10_000), AsNumber] | None = None
+    """Calls a second, per consumer."""

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -21,7 +23,7 @@ from app.consumer.deferrals import Deferrals
 from app.consumer.destinations import DestinationRegistry
 from app.consumer.dispatcher import TaskDispatcher
 from app.consumer.health import Readiness, serving
-from app.consumer.periodic import watch_cancels, watch_depths, watch_pauses
+from app.consumer.periodic import share_destinations, watch_cancels, watch_depths, watch_pauses
 from app.consumer.receiver import Receiver
 from app.consumer.settlement import Settlement
 from app.consumer.visibility import VisibilityExtender
@@ -71,9 +73,11 @@ async def run_consumer(settings: Settings) -> None:
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
         pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals)
         readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
+        jobs = _jobs(pool, queues, core, ledger)
         if ledger is not None:
             readiness.ledger_ok = lambda: ledger.healthy
-        jobs = _jobs(pool, queues, core, ledger)
+            name = f"{socket.gethostname()}:{os.getpid()}"
+            jobs.append(share_destinations(destinations, ledger.destinations, consumer=name, clock=clock))
         with signals.heard():
             async with (
                 serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),

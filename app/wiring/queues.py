@@ -2,21 +2,23 @@
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from app.adapters.s3 import S3PayloadStore
 from app.adapters.sqlite.backend import SqliteBackend
 from app.adapters.sqs.backend import SqsBackend
 from app.adapters.sqs.client import CallMetrics
 from app.config.settings import Settings
 from app.domain.queues import Backend, QueueKind, QueueSpec
 from app.domain.serialization import JsonTaskSerializer
-from app.ports import Clock, PauseSwitch, Queue
+from app.ports import Clock, PauseSwitch, PayloadStore, Queue
 from app.services.foreign_dead_letters import ForeignDeadLetters
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
 
+_ESCAPED = 6
 EMBEDDED_FILE = "queue.db"
 #: The embedded queue wakes its pollers itself, so that its polls need not be long; a drain waits for open ones.
 EMBEDDED_WAIT = timedelta(seconds=1)
@@ -65,12 +67,24 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 endpoint_url=settings.sqs.endpoint_url,
                 worker_count=settings.workers.count,
                 wait_time=settings.sqs.wait_time,
+                payload_store=await _payload_store(settings, physical, stack),
             )
             await stack.enter_async_context(sqs)
             by_name |= {spec.name: sqs.queue(spec.name) for spec in physical if spec.backend is Backend.SQS}
         by_name = {spec.name: _with_letters(spec, by_name) for spec in physical}
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
         yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses))
+
+
+async def _payload_store(
+    settings: Settings, specs: Sequence[QueueSpec], stack: contextlib.AsyncExitStack
+) -> PayloadStore | None:
+    buckets = {spec.payload_bucket for spec in specs if spec.payload_bucket is not None}
+    if not buckets:
+        return None
+    # Bodies are ASCII: escaping may make six bytes of one character.
+    longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
+    return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
 
 
 def _local(spec: QueueSpec, names: Collection[str]) -> QueueSpec:
