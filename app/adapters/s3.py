@@ -8,7 +8,6 @@ carry ``mcp-queue=kept`` and stay.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -32,20 +31,6 @@ CALL_DEADLINE: Final = timedelta(seconds=8)
 _GONE = "NoSuchKey"  # a missing bucket is the operator's to mend
 
 
-@dataclass(frozen=True, slots=True)
-class Encryption:
-    """How S3 encrypts the objects: ``AES256``, or ``aws:kms`` with a key of one's own where ``key`` names one."""
-
-    algorithm: str = "AES256"
-    key: str | None = None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of PutObject."""
-        named = {} if self.key is None else {"SSEKMSKeyId": self.key}
-        return {"ServerSideEncryption": self.algorithm, **named}
-
-
 class S3PayloadStore:
     """Keeps bodies in buckets of S3, open between entering and leaving."""
 
@@ -56,14 +41,15 @@ class S3PayloadStore:
         max_bytes: int,
         region: str | None = None,
         endpoint_url: str | None = None,
-        encryption: Encryption = Encryption(),
     ) -> None:
-        """Read from ``buckets`` only, whatever a message points to, and no object over ``max_bytes``."""
+        """Read from ``buckets`` only, whatever a message points to, and no object over ``max_bytes``.
+
+        Objects are encrypted as the bucket says: by S3's own keys at least, by a KMS key where it names one.
+        """
         self._buckets = frozenset(buckets)
         self._max_bytes = max_bytes
         self._region = region
         self._endpoint_url = endpoint_url
-        self._encryption = encryption
 
     async def __aenter__(self) -> Self:
         """Connect. Nothing is asked of S3 yet."""
@@ -93,7 +79,6 @@ class S3PayloadStore:
                 Body=body.encode(),
                 ContentType="application/json",
                 Tagging=f"{TAG}={'kept' if keep else 'passing'}",
-                **self._encryption.parameters,
             )
         )
         return pointer

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -97,3 +97,16 @@ class DestinationEntry(Section):
     """Calls under way at the same time, per consumer."""
     max_per_second: Annotated[float, Field(ge=0.001, le=10_000), AsNumber] | None = None
     """Calls a second, per consumer."""
+
+
+class NotifierEntry(Section):
+    """Who is told of dead letters: failures of one queue and type within a minute are told together."""
+
+    type: Literal["log", "webhook", "slack"]
+    """`log` writes a line, `webhook` posts JSON, `slack` posts a message as Slack's incoming webhooks take it."""
+    name: _Name | None = None
+    """Name in logs and metrics; the type without one."""
+    url: HttpUrl | None = None
+    """Where it posts; any address, private ones too."""
+    headers: Headers = Field(default_factory=dict)
+    """Headers of a webhook."""

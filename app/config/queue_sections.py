@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from app.config.entries import LONGEST_ATTEMPT, SECOND, DestinationEntry, Lease, QueueEntry, Receives, RouteEntry
+from app.config.entries import (
+    LONGEST_ATTEMPT,
+    SECOND,
+    DestinationEntry,
+    Lease,
+    NotifierEntry,
+    QueueEntry,
+    Receives,
+    RouteEntry,
+)
 from app.config.knobs import Knob, Section
 from app.config.values import AsDuration, AsNumber, AsWords, HttpUrl, text_of
 
@@ -146,3 +155,4 @@ class Queue(Section):
     retry: Retry = Retry()
     routes: tuple[RouteEntry, ...] = ()
     destinations: tuple[DestinationEntry, ...] = ()
+    notifiers: tuple[NotifierEntry, ...] = (NotifierEntry(type="log"),)

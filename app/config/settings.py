@@ -1,8 +1,10 @@
 """The configuration as the rest of the product uses it: every default resolved, every value of its final type."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from app.config.document import Consumer, Embeddings, Gateway, Logs
 from app.config.queue_sections import Workers
@@ -54,6 +56,16 @@ class LedgerSettings:
     dead_letter_retention: timedelta | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifierSettings:
+    """Who is told of dead letters, and how; the outbox knows a notifier by its name."""
+
+    name: str
+    type: Literal["log", "webhook", "slack"]
+    url: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Effective:
     """One setting as it counts, for people: secrets are hidden. ``origin`` is a variable, ``file`` or ``default``."""
@@ -72,6 +84,7 @@ class Settings:
     dead_letter_queues: frozenset[str]
     routes: tuple[Route, ...]
     destinations: tuple[LimitRule, ...]
+    notifiers: tuple[NotifierSettings, ...]
     workers: Workers
     retry: RetrySettings
     sqs: SqsSettings

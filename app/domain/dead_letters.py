@@ -79,16 +79,16 @@ def failed_task(delivery: Delivery, queue: str, now: datetime) -> FailedTask:
         failed_at=_failed_at(notes) or now,
         task=None if task is None else without_notes(task),
         body=delivery.body if task is None else None,
+        attempts=0 if task is None else task.retry_count + ("failed_at" in notes),
     )
 
 
 def home_of(delivery: Delivery, sources: Collection[str]) -> str | None:
     """Return which of ``sources`` a dead letter came from, ``None`` where nobody can tell."""
-    named = [_notes(delivery).get("original_queue"), delivery.source_queue, delivery.task and delivery.task.queue]
-    known = [name for name in named if name in sources]
-    if known:
-        return known[0]
-    return next(iter(sources)) if len(sources) == 1 else None
+    written = None if delivery.task is None else delivery.task.queue
+    named = _notes(delivery).get("original_queue"), delivery.source_queue, written
+    known = (name for name in named if name in sources)
+    return next(known, next(iter(sources)) if len(sources) == 1 else None)
 
 
 def matches(letter: FailedTask, query: FailedTaskFilter) -> bool:

@@ -36,6 +36,7 @@ class PrometheusMetrics:
         self._destinations = frozenset(known_destinations)
         self._register_tasks(registry)
         self._register_queues(registry)
+        self._register_dead_letters(registry)
         self._register_destinations(registry)
         self._register_backends(registry)
 
@@ -76,6 +77,28 @@ class PrometheusMetrics:
         self._delayed = gauge("mcp_queue_delayed", "Messages that are not due yet.")
         self._age = gauge("mcp_queue_oldest_message_age_seconds", "Age of the oldest message; NaN when unknown.")
         self._dead_letters = gauge("mcp_dlq_depth", "Dead letters by the queue they come from.")
+
+    def _register_dead_letters(self, registry: CollectorRegistry) -> None:
+        self._oldest_letter = _children(
+            Gauge(
+                "mcp_dlq_oldest_age_seconds",
+                "How long the oldest dead letter in the ledger has waited; 0 where none waits.",
+                ("queue",),
+                registry=registry,
+                multiprocess_mode="livemostrecent",
+            )
+        )
+        self._redriven = _children(
+            Counter("mcp_dlq_redriven_total", "Dead letters sent back.", ("queue",), registry=registry)
+        )
+        self._notified = _children(
+            Counter(
+                "mcp_dlq_notifications_total",
+                "Notices of dead letters, by what became of each try.",
+                ("notifier", "outcome"),
+                registry=registry,
+            )
+        )
 
     def _register_destinations(self, registry: CollectorRegistry) -> None:
         self._deferred = _children(
@@ -160,6 +183,18 @@ class PrometheusMetrics:
         self._age(queue).set(nan if age is None else age.total_seconds())
         if stats.dead_letters is not None:
             self._dead_letters(queue).set(stats.dead_letters)
+
+    def redriven(self, queue: str, count: int) -> None:
+        """Count letters that went back to ``queue``."""
+        self._redriven(queue).inc(count)
+
+    def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
+        """Set how long the oldest letter of ``queue`` has waited."""
+        self._oldest_letter(queue).set(0 if age is None else age.total_seconds())
+
+    def notified(self, notifier: str, outcome: str) -> None:
+        """Count a try to tell ``notifier`` something."""
+        self._notified(notifier, outcome).inc()
 
     def deferred(self, destination: str, obstacle: str) -> None:
         """Count a task that was put off."""

@@ -1,0 +1,108 @@
+"""What the two processes do about dead letters."""
+
+import contextlib
+import random
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from app.adapters.callbacks.sender import AiohttpCallbackSender
+from app.adapters.ledger.ledger import Ledger
+from app.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier
+from app.config.settings import NotifierSettings, Settings
+from app.domain.addresses import EgressPolicy
+from app.ports import CallbackSender, Clock, DeadLetterMetrics, Notifier
+from app.services.auditing import Auditor
+from app.services.dead_letters import DeadLetters
+from app.services.enqueueing import EnqueueRules
+from app.services.jobs import running
+from app.services.notifying import Notifying, notifying
+from app.services.redrive_jobs import RedriveRunner
+from app.services.redriving import Redriver, Sender
+from app.services.stored_dead_letters import StoredDeadLetters, watch_ages
+from app.services.unstored_dead_letters import UnstoredDeadLetters
+from app.wiring.ledger import Core
+from app.wiring.queues import Queues
+
+#: Whom the operator names may be anywhere.
+ANYWHERE = EgressPolicy(allowed_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What operators do is done here."""
+
+    letters: DeadLetters
+    auditor: Auditor
+
+
+@contextlib.asynccontextmanager
+async def open_desk(
+    queues: Queues,
+    ledger: Ledger | None,
+    core: Core,
+    rules: EnqueueRules,
+    *,
+    clock: Clock,
+    metrics: DeadLetterMetrics,
+) -> AsyncIterator[Desk]:
+    """Show dead letters, and carry redrives on while the context is open."""
+    sender = Sender(purges=core.purges, metrics=metrics)
+    if ledger is None:
+        unstored = UnstoredDeadLetters(
+            core.sources, queues.movers, sender, depth=core.letters_waiting, rules=rules, clock=clock
+        )
+        yield Desk(letters=unstored, auditor=Auditor(None, clock))
+        return
+    redriver = Redriver(ledger.dead_letters, sender)
+    runner = RedriveRunner(
+        ledger.redrives, ledger.dead_letters, redriver, core.sources, clock=clock, random=random.random
+    )
+    stored = StoredDeadLetters(
+        ledger.dead_letters,
+        ledger.redrives,
+        ledger.tasks,
+        core.sources,
+        redriver,
+        depth=core.letters_waiting,
+        rules=rules,
+        clock=clock,
+        random_bits=secrets.randbits,
+        wake=runner.wake,
+    )
+    async with runner.running():
+        yield Desk(letters=stored, auditor=Auditor(ledger.audit, clock))
+
+
+@contextlib.asynccontextmanager
+async def tending_letters(
+    settings: Settings, ledger: Ledger | None, core: Core, *, clock: Clock, metrics: DeadLetterMetrics
+) -> AsyncIterator[None]:
+    """Carry redrives on, tell people of dead letters and measure how old they are while the context is open."""
+    if ledger is None:
+        yield
+        return
+    letters = ledger.dead_letters
+    redriver = Redriver(letters, Sender(purges=core.purges, metrics=metrics))
+    runner = RedriveRunner(ledger.redrives, letters, redriver, core.sources, clock=clock, random=random.random)
+    async with AiohttpCallbackSender(ANYWHERE, clock, Uncounted()) as sender, runner.running():
+        notifiers = {notifier.name: _notifier(notifier, sender) for notifier in settings.notifiers}
+        telling = Notifying(ledger.notices, notifiers, clock=clock, random=random.random, metrics=metrics)
+        async with running([notifying(telling), watch_ages(letters, core.sources, metrics, clock)], clock):
+            yield
+
+
+def _notifier(settings: NotifierSettings, sender: CallbackSender) -> Notifier:
+    if settings.url is None:
+        return LogNotifier()
+    if settings.type == "slack":
+        return SlackNotifier(sender, settings.url)
+    return WebhookNotifier(sender, settings.url, settings.headers)
+
+
+class Uncounted:
+    """What notifiers post is no callback, and has a metric of its own."""
+
+    def callback(self, outcome: str) -> None:
+        """Count nothing."""
