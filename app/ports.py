@@ -1,6 +1,7 @@
 """What the core needs from outside, as small protocols. Adapters implement them, tests fake them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -401,7 +402,7 @@ class TaskStore(Protocol):
         ...
 
     async def oldest_waiting(self, queue: str) -> datetime | None:
-        """Return when the oldest queued task of ``queue`` was created."""
+        """Return when the oldest queued task of ``queue`` was created that was to start at once."""
         ...
 
     async def prune(self, ended_before: datetime, failed_before: datetime | None) -> int:
@@ -453,7 +454,10 @@ class ScheduleStore(Protocol):
     """Recurring tasks."""
 
     async def put(self, schedule: Schedule) -> bool:
-        """Store a schedule under its name; return whether it is new. ``last_run_at`` stays what it was."""
+        """Store a schedule under its name; return whether it is new.
+
+        What of one that it replaces goes on, ``domain.schedules.replacing`` says.
+        """
         ...
 
     async def get(self, name: str) -> Schedule | None:
@@ -469,7 +473,10 @@ class ScheduleStore(Protocol):
         ...
 
     async def run_due(self, plan: Callable[[Schedule], Tick]) -> int:
-        """Hold the tasks of due ticks and move the schedules on, in one transaction; return how many tasks."""
+        """Hold the tasks of due ticks and move the schedules on, in one transaction; return how many tasks.
+
+        ``plan`` never raises: one schedule would hold up all.
+        """
         ...
 
 
@@ -673,4 +680,45 @@ class MessageMover(Protocol):
 
     async def cancel(self) -> None:
         """Stop a move that is under way; what was moved stays moved."""
+        ...
+
+
+class Span(Protocol):
+    """A step of a trace that is under way."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """What goes on from this step, by W3C Trace Context; ``None`` where nothing is traced."""
+        ...
+
+    def describe(self, task: Task) -> None:
+        """Say which task the step is about."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the step failed, and the type of ``error``: its text may hold what a client sent."""
+        ...
+
+
+class Tracer(Protocol):
+    """Follows tasks on their way.
+
+    A step ends with its context, is the current one of everything inside, and has failed where an exception leaves it.
+    """
+
+    def enqueue(self, queue: QueueSpec, count: int = 1) -> AbstractContextManager[Span]:
+        """Put ``count`` tasks into ``queue``: a step of the trace under way, which the tasks carry on."""
+        ...
+
+    def received(
+        self, queue: QueueSpec, began: float, deliveries: Sequence[Delivery], error: Exception | None = None
+    ) -> None:
+        """Note a receive that has ended, linked to the trace of each message; one that brought nothing is none.
+
+        ``began`` is a monotonic reading in seconds, ``error`` what the receive failed with.
+        """
+        ...
+
+    def process(self, queue: QueueSpec, delivery: Delivery, task: Task, attempt: int) -> AbstractContextManager[Span]:
+        """Run an attempt (from 1): a step of the trace that ``task`` carries."""
         ...

@@ -59,9 +59,13 @@ class RedriveOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveProgress:
-    """How far a redrive in the background came; ``matched`` is ``None`` while nobody can tell."""
+    """How far a redrive in the background came; ``matched`` is ``None`` while nobody can tell.
+
+    ``queue`` is the one whose letters are sent back; a backend that moves them does not know it by that name.
+    """
 
     id: str
+    queue: str | None = None
     status: RedriveStatus
     matched: int | None
     redriven: int

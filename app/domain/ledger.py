@@ -120,9 +120,13 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks a list shows; ``created_after`` excludes its own moment, as ``created_before`` does."""
+    """Which tasks a list shows; ``created_after`` excludes its own moment, as ``created_before`` does.
+
+    ``reached`` are the only queues whose tasks may be shown.
+    """
 
     queue: str | None = None
+    reached: frozenset[str] | None = None
     type: str | None = None
     status: TaskStatus | None = None
     group: str | None = None
@@ -198,10 +202,13 @@ def cancel(known: TaskState, now: datetime) -> TaskState:
 
 
 def kept_result(value: JsonValue) -> str | None:
-    """Return a result as JSON text of at most 64 KiB; a longer one is cut and says so."""
+    """Return a result as JSON text of at most 64 KiB. One that is longer is cut, one that is no JSON replaced."""
     if value is None:
         return None
-    text = dumps(value)
+    try:
+        text = dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        return dumps({"not_json": str(error)[:1024]})
     if len(text) <= MAX_RESULT_BYTES:
         return text
     # ASCII JSON inside a JSON string at most doubles: only its quotes and backslashes are escaped.

@@ -1,7 +1,7 @@
 """Recurring tasks: when a tick of a schedule becomes a task."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -22,7 +22,7 @@ class Misfire(StrEnum):
 class Schedule:
     """A task that comes again and again. ``task`` holds the members of an enqueue request.
 
-    ``next_run_at`` is ``None`` where no tick is left, ``last_run_at`` where none has run yet.
+    ``next_run_at`` is ``None`` where no tick is left or it is paused, ``last_run_at`` where none has run yet.
     """
 
     name: str
@@ -34,6 +34,18 @@ class Schedule:
     misfire: Misfire = Misfire.SKIP
     next_run_at: datetime | None = None
     last_run_at: datetime | None = None
+
+
+def replacing(known: Schedule, new: Schedule) -> Schedule:
+    """Return ``new`` as it takes the place of ``known``.
+
+    Where the times of its ticks are the same it goes on where ``known`` was: a tick that is due as the schedule is
+    replaced is neither dropped nor run twice. A pause ends with the next tick after it.
+    """
+    went_on = known.next_run_at is not None and new.next_run_at is not None
+    same = (known.cron, known.timezone) == (new.cron, new.timezone)
+    next_run_at = known.next_run_at if went_on and same else new.next_run_at
+    return replace(new, next_run_at=next_run_at, last_run_at=known.last_run_at)
 
 
 @dataclass(frozen=True, slots=True)

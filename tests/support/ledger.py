@@ -12,9 +12,15 @@ from app.adapters.ledger.ledger import Ledger, open_ledger
 from app.domain.failed_tasks import FailedTask
 from app.domain.task import Task, TaskStatus
 from app.ports import AttemptRecord, Execution
+from app.services.submission import EnqueueLedger
 from tests.support.clock import START
 
 _ids = count(1)
+
+
+def enqueue_ledger(ledger: Ledger) -> EnqueueLedger:
+    """Return what enqueueing needs of ``ledger``."""
+    return EnqueueLedger(tasks=ledger.tasks, claims=ledger.claims, held=ledger.held)
 
 
 @dataclass(slots=True)

@@ -48,7 +48,9 @@ class PostgresServer:
         self._run([*command, "--no-locale"])
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server, unless it runs, and return when it answers."""
+        if self._process is not None:
+            return
         command = ["postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self._port), "-k", "", *self._options]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""The ledger: a SQL database that remembers every task."""
