@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import configuration, queues, services, tasks
+from app.cli import configuration, dead_letters, keys, ledger, queues, schedules, services, task_records, tasks
 from app.cli.errors import CommandError
 
 _HELP = """\
@@ -34,10 +34,11 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=_SERVICES)(services.gateway)
     app.command(rich_help_panel=_SERVICES)(services.consumer)
 
-    work = _group("Submit tasks.")
+    work = _group("Submit tasks and follow them.")
     work.command()(tasks.enqueue)
-    # With a callback, a single command still goes by its name.
-    work.callback()(lambda: None)
+    work.command("list")(task_records.list_tasks)
+    work.command()(task_records.show)
+    work.command()(task_records.cancel)
     app.add_typer(work, name="tasks", rich_help_panel=_CLIENT)
 
     line = _group("See and steer queues.")
@@ -46,13 +47,40 @@ def build() -> typer.Typer:
     line.command()(queues.pause)
     line.command()(queues.resume)
     line.command()(queues.purge)
+    line.command()(queues.apply)
     app.add_typer(line, name="queues", rich_help_panel=_CLIENT)
+
+    letters = _group("See dead letters, send them again, delete them.")
+    letters.command("list")(dead_letters.list_letters)
+    letters.command()(dead_letters.show)
+    letters.command()(dead_letters.redrive)
+    letters.command()(dead_letters.delete)
+    letters.command()(dead_letters.purge)
+    app.add_typer(letters, name="dlq", rich_help_panel=_CLIENT)
+
+    plan = _group("See and change recurring tasks.")
+    plan.command("list")(schedules.list_schedules)
+    plan.command()(schedules.show)
+    plan.command()(schedules.put)
+    plan.command()(schedules.delete)
+    plan.command()(schedules.run)
+    app.add_typer(plan, name="schedules", rich_help_panel=_CLIENT)
 
     config = _group("Look at settings.")
     config.command()(configuration.check)
     config.command()(configuration.example)
     config.command()(configuration.manual)
     app.add_typer(config, name="config", rich_help_panel=_SET_UP)
+    access = _group("Let others in.")
+    access.command()(keys.create)
+    # With a callback, a single command still goes by its name.
+    access.callback()(lambda: None)
+    app.add_typer(access, name="keys", rich_help_panel=_SET_UP)
+    database = _group("Tend the ledger's database.")
+    database.command()(ledger.migrate)
+    # With a callback, a single command still goes by its name.
+    database.callback()(lambda: None)
+    app.add_typer(database, name="ledger", rich_help_panel=_SET_UP)
     app.command(rich_help_panel=_SET_UP)(configuration.openapi)
     return app
 

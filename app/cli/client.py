@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -59,16 +60,23 @@ class GatewayClient:
             return await self._send("POST", path, data=lines, headers={"Content-Type": "application/x-ndjson"})
         return await self._send("POST", path, json=body, headers=headers)
 
-    async def pages(self, path: str, member: str) -> AsyncIterator[Any]:
-        """Yield every element of a list, page by page."""
-        query: dict[str, str] = {}
+    async def put(self, path: str, body: object) -> Any:
+        """Return the JSON answer to a PUT of ``body`` as JSON."""
+        return await self._send("PUT", path, json=body)
+
+    async def delete(self, path: str) -> None:
+        """Return when what is at ``path`` is gone."""
+        await self._send("DELETE", path)
+
+    async def pages(self, path: str, member: str, **query: str) -> AsyncIterator[Any]:
+        """Yield every element of a list that ``query`` filters, page by page."""
         while True:
             page = await self.get(path, **query)
             for element in page[member]:
                 yield element
             if page["next_cursor"] is None:
                 return
-            query = {"cursor": page["next_cursor"]}
+            query = {**query, "cursor": page["next_cursor"]}
 
     async def _send(self, method: str, path: str, **arguments: Any) -> Any:
         """Raise ``ProblemError`` for an answer that is none, ``CommandError`` for none at all."""
@@ -82,6 +90,8 @@ class GatewayClient:
             raise CommandError(message) from error
         if response.status // 100 != _SUCCESS:
             raise _problem(response, text)
+        if response.status == HTTPStatus.NO_CONTENT:
+            return None
         try:
             return json.loads(text)
         except ValueError as error:

@@ -10,12 +10,18 @@ from app.cli.context import load_settings
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check the configuration and print what counts, with secrets hidden.
 
-    Every mistake is one line on the standard error; the exit code is 2 then.
+    Every mistake is one line on the standard error; the exit code is 2 then. Queues at SQS are looked at too: what is
+    odd about them, or that SQS does not answer, is a warning.
     """
     settings = load_settings()
+    import asyncio
+    from dataclasses import replace
+
     from app.cli.output import print_json
     from app.cli.settings_report import print_settings, settings_report
+    from app.wiring.sqs_setup import warnings_of_sqs
 
+    settings = replace(settings, warnings=(*settings.warnings, *asyncio.run(warnings_of_sqs(settings))))
     if as_json:
         print_json(settings_report(settings))
     else:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.config import Client, Settings
+    from app.domain.keys import ApiKey
 
 _USAGE = 2
 
@@ -40,5 +41,20 @@ def load_client() -> "Client":
 
     try:
         return config.read_client(config.environment())
+    except config.ConfigError as error:
+        raise CommandError(str(error), _USAGE) from error
+
+
+def load_keys(settings: "Settings") -> "tuple[ApiKey, ...] | None":
+    """Return the API keys of ``settings``; see ``app.config.load_keys``.
+
+    Raises:
+        CommandError: they hold a mistake, or there are none and they are needed.
+
+    """
+    from app import config
+
+    try:
+        return config.load_keys(settings)
     except config.ConfigError as error:
         raise CommandError(str(error), _USAGE) from error

@@ -1,11 +1,14 @@
 """Commands that see and steer queues."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.context import load_client
+from app.cli.context import load_client, load_settings
+
+if TYPE_CHECKING:
+    from app.adapters.sqs.apply import Plan
 
 _Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -62,6 +65,27 @@ def purge(
     typer.echo(f"Purged {queue}." if purged is None else f"Purged {queue}: {purged} tasks canceled.")
 
 
+def apply(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False
+) -> None:
+    """Create the queues of the configuration at SQS, or correct those that differ. Nothing is deleted.
+
+    A queue that is given by its URL or ARN is corrected, but not created. Talks to SQS and to no gateway.
+    """
+    from app.cli.errors import CommandError
+    from app.domain.errors import QueueSetupError
+    from app.wiring.sqs_setup import apply_to_sqs
+
+    try:
+        plans = asyncio.run(apply_to_sqs(load_settings(), dry_run=dry_run))
+    except QueueSetupError as error:
+        raise CommandError(str(error)) from error
+    would = "would be " if dry_run else ""
+    for plan in plans:
+        done = f"{would}{'created' if plan.new else 'changed'}" if plan.changes else "as configured"
+        typer.echo("\n".join([f"{plan.name} ({plan.address}): {done}", *_change_lines(plan)]))
+
+
 async def _list() -> list[Any]:
     from app.cli.client import GatewayClient
 
@@ -82,6 +106,16 @@ async def _post(queue: str, action: str, body: object = None) -> Any:
 
     async with GatewayClient(load_client()) as gateway:
         return await gateway.post(queue_path(queue, action), body)
+
+
+def _change_lines(plan: "Plan") -> list[str]:
+    width = max((len(change.name) for change in plan.changes), default=0)
+    return [
+        f"  {change.name:<{width}}  {change.before or 'not set'} -> {change.after}"
+        if not plan.new
+        else f"  {change.name:<{width}}  {change.after}"
+        for change in plan.changes
+    ]
 
 
 def _stats_row(stats: dict[str, Any]) -> list[object]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.context import load_settings
+from app.cli.context import load_keys, load_settings
 from app.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from app.config import Settings
+    from app.domain.keys import ApiKey
 
 _UntilStdinCloses = Annotated[
     bool, typer.Option("--until-stdin-closes", hidden=True, help="Stop when the standard input is closed.")
@@ -28,9 +29,14 @@ _UNUSABLE_ADDRESS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACC
 def gateway(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
     """Run the HTTP gateway."""
     settings = load_settings()
+    keys = load_keys(settings)
+    from app import config
     from app.wiring.gateway import run_gateway
 
-    _serve(run_gateway(settings), settings, until_stdin_closes=until_stdin_closes)
+    def reread() -> "tuple[ApiKey, ...] | None":
+        return config.load_keys(config.load_settings(config.environment()))
+
+    _serve(run_gateway(settings, keys, reread), settings, until_stdin_closes=until_stdin_closes)
 
 
 def consumer(*, until_stdin_closes: _UntilStdinCloses = False) -> None:

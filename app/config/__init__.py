@@ -2,6 +2,7 @@
 
 from app.config.document import Client
 from app.config.errors import ConfigError
+from app.config.keys import load_keys
 from app.config.layers import read_client
 from app.config.reference import env_example
 from app.config.resolve import load_settings
@@ -15,6 +16,7 @@ __all__ = [
     "Settings",
     "env_example",
     "environment",
+    "load_keys",
     "load_settings",
     "read_client",
 ]

@@ -34,6 +34,7 @@ def problems_in(settings: Settings, layers: Layers) -> Iterator[str]:
     yield from _slow_callbacks(settings, layers)
     yield from _routes(settings)
     yield from _destinations(settings)
+    yield from _notifiers(settings)
 
 
 def _slow_callbacks(settings: Settings, layers: Layers) -> Iterator[str]:
@@ -73,6 +74,19 @@ def _destinations(settings: Settings) -> Iterator[str]:
             yield f"{key}.name: {rule.name!r} is no URL, and no route has this name"
         if limits.max_concurrent is None and limits.max_per_second is None:
             yield f"{key}: sets no limit; known are max_concurrent and max_per_second"
+
+
+def _notifiers(settings: Settings) -> Iterator[str]:
+    for name, count in Counter(notifier.name for notifier in settings.notifiers).items():
+        if count > 1:
+            yield f"queue.notifiers[{name}].name: {count} notifiers have this name; give each its own"
+    for notifier in settings.notifiers:
+        key = f"queue.notifiers[{notifier.name}]"
+        if (notifier.url is None) != (notifier.type == "log"):
+            expected = "is missing" if notifier.url is None else "a log has none"
+            yield f"{key}.url: {expected}"
+        if notifier.headers and notifier.type != "webhook":
+            yield f"{key}.headers: only a webhook has them"
 
 
 def warnings_about(settings: Settings) -> Iterator[str]:

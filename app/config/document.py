@@ -14,6 +14,7 @@ from app.config.entries import (
     MAX_SQS_BYTES,
     CallbackTimeout,
     Host,
+    KeyEntry,
     TaskBytes,
 )
 from app.config.knobs import Knob, Section
@@ -40,6 +41,34 @@ class Gateway(Section):
         "127.0.0.1"
     )
     port: Annotated[_Port, Knob("GATEWAY_PORT", "Port that the gateway listens on.")] = 8080
+    auth: Annotated[
+        Literal["keys", "none"],
+        Knob(
+            "GATEWAY_AUTH",
+            "Whether API keys are asked for. Without any the gateway starts on loopback addresses only; "
+            "with none it lets in whoever reaches it.",
+        ),
+    ] = "keys"
+    api_keys_file: Annotated[
+        Path | None,
+        Knob(
+            "GATEWAY_API_KEYS_FILE",
+            "YAML list of API keys, beside those at gateway.keys. Both are read again on SIGHUP.",
+            default="no file",
+        ),
+    ] = None
+    keys: tuple[KeyEntry, ...] | None = None
+    metrics_port: Annotated[
+        _Port | None,
+        Knob(
+            "GATEWAY_METRICS_PORT",
+            "Port that /metrics, /healthz and /readyz are moved to.",
+            default="the gateway's own",
+        ),
+    ] = None
+    metrics_auth: Annotated[
+        bool, Knob("GATEWAY_METRICS_AUTH", "Ask for a key with the scope read at /metrics, /healthz and /readyz, too.")
+    ] = False
     max_task_bytes: Annotated[
         TaskBytes,
         Knob(

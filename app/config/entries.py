@@ -1,15 +1,33 @@
 """The elements of the file's lists, and the kinds of values that they share with other sections."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from app.config.knobs import Section
-from app.config.values import AsDuration, AsNumber, Headers, HttpUrl, SigningSecret, SqsQueue, text_of
+from app.config.values import AsDuration, AsNumber, AsWords, Headers, HttpUrl, SigningSecret, SqsQueue, text_of
 from app.domain.destinations import canonical_name
+from app.domain.keys import KeyScope
 from app.domain.queues import FailurePolicy, LevelPolicy, QueueKind
+
+_KEY_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _key_hash(value: str) -> str:
+    if _KEY_HASH.fullmatch(value) is None:
+        # What was written is not shown: it may be the key itself.
+        raise ValueError("expected the hash that mcp-queue keys create prints, which begins with sha256:")
+    return value
+
+
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("expected at least one")
+    return value
+
 
 MAX_SQS_BYTES = 1024 * 1024
 LONGEST_ATTEMPT = timedelta(hours=11, minutes=55)
@@ -18,6 +36,7 @@ _Name = Annotated[str, text_of(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", "a name of le
 _TaskType = Annotated[str, text_of(r"[A-Za-z0-9._:-]{1,128}", "a task type of letters, digits, '.', '_', ':' and '-'")]
 _Group = Annotated[str, text_of(r"[!-~]{1,128}", "1 to 128 visible ASCII characters")]
 _Bucket = Annotated[str, text_of(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of an S3 bucket")]
+_KeyHash = Annotated[str, AfterValidator(_key_hash)]
 Host = Annotated[str, text_of(r"(\*\.)?[A-Za-z0-9_.:-]{1,253}", "a host such as example.com or *.example.com")]
 Lease = Annotated[timedelta, Field(ge=SECOND, le=timedelta(hours=12)), AsDuration]
 Receives = Annotated[int, Field(ge=1, le=1000), AsNumber]
@@ -110,3 +129,22 @@ class NotifierEntry(Section):
     """Where it posts; any address, private ones too."""
     headers: Headers = Field(default_factory=dict)
     """Headers of a webhook."""
+
+
+class KeyEntry(Section):
+    """An API key, as `mcp-queue keys create` writes it."""
+
+    name: _Name
+    """Who acts, for the audit log. Keys that replace each other share it."""
+    hash: _KeyHash
+    """What is stored of the key."""
+    scopes: Annotated[tuple[KeyScope, ...], AfterValidator(_not_empty), AsWords]
+    """`enqueue`, `read`, `payloads`, `operate`, `admin`."""
+    queues: Annotated[tuple[str, ...], AfterValidator(_not_empty), AsWords] | None = None
+    """The only queues that it reaches."""
+    expires_at: AwareDatetime | None = None
+    """When it stops to count (RFC 3339)."""
+    max_per_second: Annotated[float, Field(ge=0.001, le=1_000_000), AsNumber] | None = None
+    """Requests a second, per gateway process; further ones are answered 429."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000), AsNumber] | None = None
+    """Requests that may come at once; `max_per_second`, rounded up, where absent."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.config.document import Document
+from app.config.document import Document, Gateway
 from app.config.knobs import Section, Setting, element, settings_of
 from app.config.layers import every_setting
 from app.config.queue_sections import Queue, Sqs
@@ -21,10 +21,13 @@ units `ms`, `s`, `m`, `h`, `d`: `90s`, `1h30m`. Lists in variables are separated
 | Variable | Key in the file | Default | Meaning |
 |---|---|---|---|
 """
+_PLACES: dict[type[Section], str] = {Sqs: "queue.sqs", Queue: "queue", Gateway: "gateway"}
 _LISTS: tuple[tuple[str, type[Section], str], ...] = (
     ("Queues", Sqs, "queues"),
     ("Routes", Queue, "routes"),
     ("Destinations", Queue, "destinations"),
+    ("Notifiers", Queue, "notifiers"),
+    ("API keys", Gateway, "keys"),
 )
 
 
@@ -49,8 +52,8 @@ def _lists() -> Iterator[str]:
     for title, section, name in _LISTS:
         entry = element(section, name)
         assert entry is not None, f"{name} is a list of sections"
-        place = "queue.sqs.queues" if section is Sqs else f"queue.{name}"
-        yield f"\n## {title}\n\n`{place}`: {(entry.__doc__ or '').splitlines()[0]}\n\n| Member | Meaning |\n|---|---|\n"
+        about = (entry.__doc__ or "").splitlines()[0]
+        yield f"\n## {title}\n\n`{_PLACES[section]}.{name}`: {about}\n\n| Member | Meaning |\n|---|---|\n"
         for member, field in entry.model_fields.items():
             required = " Required." if field.is_required() else ""
             yield f"| `{member}` | {_cell(field.description or '')}{required} |\n"

@@ -60,6 +60,16 @@ class Sqs(Section):
         AsDuration,
         Knob("SQS_WAIT_TIME_SECONDS", "How long a receive waits for messages.", "duration"),
     ] = timedelta(seconds=20)
+    kms_key: Annotated[
+        str | None,
+        Field(min_length=1),
+        Knob(
+            "SQS_KMS_KEY",
+            "Id, ARN or alias of the KMS key that mcp-queue queues apply encrypts queues with.",
+            default="keys that SQS owns",
+        ),
+    ] = None
+    tags: dict[str, str] = Field(default_factory=dict)
     queues: tuple[QueueEntry, ...] | None = None
 
 

@@ -8,14 +8,22 @@ from typing import NamedTuple
 
 from app.config.checks import problems_in, warnings_about
 from app.config.document import Callbacks, Document, Environment, Ledger
-from app.config.entries import DestinationEntry, QueueEntry, RouteEntry
+from app.config.entries import DestinationEntry, NotifierEntry, QueueEntry, RouteEntry
 from app.config.errors import ConfigError
 from app.config.knobs import settings_of
 from app.config.layers import Layers, misspelt_variables, read_layers
 from app.config.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, Catalogue
+from app.config.queue_sections import Sqs
 from app.config.queues import BUILT_IN, Defaults, queue_problems, queue_warnings, resolve_queues
 from app.config.reference import effective
-from app.config.settings import CallbackSettings, LedgerSettings, RetrySettings, Settings, SqsSettings
+from app.config.settings import (
+    CallbackSettings,
+    LedgerSettings,
+    NotifierSettings,
+    RetrySettings,
+    Settings,
+    SqsSettings,
+)
 from app.domain.addresses import EgressPolicy
 from app.domain.destinations import DestinationLimits, LimitRule
 from app.domain.queues import QueueSpec
@@ -126,11 +134,10 @@ def _settings(layers: Layers, catalogue: Catalogue, queues: tuple[QueueSpec, ...
         dead_letter_queues=catalogue.dead_letter_queues,
         routes=tuple(_route(entry) for entry in queue.routes),
         destinations=tuple(_limits(entry) for entry in queue.destinations),
+        notifiers=tuple(_notifier(entry) for entry in queue.notifiers),
         workers=queue.workers,
         retry=_retry(document),
-        sqs=SqsSettings(
-            region=queue.sqs.region, endpoint_url=queue.sqs.endpoint_url, wait_time=queue.sqs.wait_time_seconds
-        ),
+        sqs=_sqs(queue.sqs),
         gateway=document.gateway,
         consumer=document.consumer,
         callbacks=_callbacks(document.callbacks),
@@ -142,6 +149,16 @@ def _settings(layers: Layers, catalogue: Catalogue, queues: tuple[QueueSpec, ...
         shutdown_grace=queue.shutdown_grace,
         shared_metrics=layers.environment.shared_metrics,
         effective=effective(layers),
+    )
+
+
+def _sqs(section: Sqs) -> SqsSettings:
+    return SqsSettings(
+        region=section.region,
+        endpoint_url=section.endpoint_url,
+        wait_time=section.wait_time_seconds,
+        kms_key=section.kms_key,
+        tags=section.tags,
     )
 
 
@@ -159,6 +176,15 @@ def _route(entry: RouteEntry) -> Route:
 def _limits(entry: DestinationEntry) -> LimitRule:
     limits = DestinationLimits(max_concurrent=entry.max_concurrent, max_per_second=entry.max_per_second)
     return LimitRule(limits=limits, name=entry.name, host=entry.host and entry.host.lower())
+
+
+def _notifier(entry: NotifierEntry) -> NotifierSettings:
+    return NotifierSettings(
+        name=entry.name or entry.type,
+        type=entry.type,
+        url=entry.url,
+        headers={name: value.get_secret_value() for name, value in entry.headers.items()},
+    )
 
 
 def _retry(document: Document) -> RetrySettings:

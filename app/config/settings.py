@@ -28,11 +28,16 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqsSettings:
-    """How SQS is reached. What is ``None`` is found by AWS's own chain."""
+    """How SQS is reached. What is ``None`` is found by AWS's own chain.
+
+    ``kms_key`` and ``tags`` are for queues that are created; without a key SQS uses its own.
+    """
 
     region: str | None
     endpoint_url: str | None
     wait_time: timedelta
+    kms_key: str | None
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def read_file(path: Path, environ: Mapping[str, str]) -> File:
 
     """
     interpolation = Interpolation(environ)
-    values = _without_nulls(interpolation.apply(_parse(path)) or {})
+    values = _without_nulls(interpolation.apply(parse_yaml(path, "QUEUE_CONFIG")) or {})
     if interpolation.problems:
         raise ConfigError(interpolation.problems)
     if not isinstance(values, dict):
@@ -79,19 +79,25 @@ def _without_nulls(value: object) -> object:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _parse(path: Path) -> object:
+def parse_yaml(path: Path, variable: str) -> object:
+    """Return what the file at ``path``, which ``variable`` names, holds.
+
+    Raises:
+        ConfigError: it cannot be read, or is no YAML.
+
+    """
     try:
         return yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
     except OSError as error:
-        raise ConfigError([f"QUEUE_CONFIG: {path} cannot be read ({error.strerror})"]) from error
+        raise ConfigError([f"{variable}: {path} cannot be read ({error.strerror})"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"QUEUE_CONFIG: {path} is not UTF-8"]) from error
+        raise ConfigError([f"{variable}: {path} is not UTF-8"]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise ConfigError([f"QUEUE_CONFIG: {path}{place} {error.problem or error.context}"]) from error
+        raise ConfigError([f"{variable}: {path}{place} {error.problem or error.context}"]) from error
     except yaml.YAMLError as error:
-        raise ConfigError([f"QUEUE_CONFIG: {path} is no YAML"]) from error
+        raise ConfigError([f"{variable}: {path} is no YAML"]) from error
 
 
 class _StrictLoader(yaml.SafeLoader):

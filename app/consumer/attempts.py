@@ -10,9 +10,10 @@ from app.consumer.admission import Attempt, Verdict
 from app.consumer.settlement import Settlement
 from app.consumer.work import Stop, Work
 from app.domain.destinations import Target, call_failed
-from app.domain.errors import AttemptTimeoutError, TaskFailedError
+from app.domain.errors import AttemptTimeoutError, RetryableError, TaskFailedError
 from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Clock, Metrics
+from app.ports import Clock, Metrics, Span, Tracer
+from app.services.tracing import NO_TRACER
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class AttemptRunner:
         dispatcher: Dispatcher,
         settlement: Settlement,
         processing_timeout: timedelta,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         """Cap an attempt whose task names no ``visibility_timeout`` of its own at ``processing_timeout``."""
         self._clock = clock
@@ -51,13 +53,15 @@ class AttemptRunner:
         self._dispatcher = dispatcher
         self._settlement = settlement
         self._processing_timeout = processing_timeout
+        self._tracer = tracer
 
     async def settle(self, attempt: Attempt) -> bool:
         """Do what the verdict says; return whether the message is known to be gone."""
         work, task = attempt.work, attempt.task
         match attempt.verdict:
             case Verdict.RUN:
-                return await self._run(attempt)
+                with self._tracer.process(work.lane.queue.spec, work.delivery, task, attempt.number) as span:
+                    return await self._run(attempt, span)
             case Verdict.BURY:
                 times = work.delivery.receive_count
                 return await self._settlement.bury(
@@ -79,12 +83,14 @@ class AttemptRunner:
         """Dead-letter a body that is no task; return whether the message is known to be gone."""
         return await self._settlement.bury_raw(work, work.delivery.poison or "the body is no task")
 
-    async def _run(self, attempt: Attempt) -> bool:
+    async def _run(self, attempt: Attempt, span: Span) -> bool:
         work, started = attempt.work, self._clock.monotonic()
         outcome = await self._outcome(attempt)
         work.end_call(failed=call_failed(outcome if isinstance(outcome, BaseException) else None))
         attempt = replace(attempt, duration=self._since(started))
         self._metrics.processed(work.lane.name, attempt.task.type, attempt.duration)
+        if isinstance(outcome, BaseException):
+            span.failed(outcome)
         if isinstance(outcome, asyncio.CancelledError):
             return await self._stopped(attempt)
         if isinstance(outcome, BaseException):
@@ -100,8 +106,10 @@ class AttemptRunner:
             return await self._execute(attempt)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if work.stop is None or task is None:
+            if task is None or (work.stop is None and task.cancelling()):
                 raise  # not ours: the process is being torn down
+            if work.stop is None:
+                return RetryableError("the handler was cancelled by something that it awaited")
             task.uncancel()
             return error
         except (Exception, SystemExit) as error:  # a handler may raise anything; none of it may stop the loop

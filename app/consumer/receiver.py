@@ -9,7 +9,8 @@ from app.consumer.visibility import VisibilityExtender
 from app.consumer.work import Work
 from app.domain.errors import QueueError
 from app.domain.retry import ExponentialBackoff
-from app.ports import Clock, Metrics
+from app.ports import Clock, Metrics, Tracer
+from app.services.tracing import NO_TRACER
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +24,33 @@ class Receiver:
     """Receives for lanes; a failure blocks its lane for a while and is never raised."""
 
     def __init__(
-        self, *, clock: Clock, random: Callable[[], float], metrics: Metrics, extender: VisibilityExtender
+        self,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        metrics: Metrics,
+        extender: VisibilityExtender,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         """Put every delivery under ``extender``'s care at once."""
         self._clock = clock
         self._random = random
         self._metrics = metrics
         self._extender = extender
+        self._tracer = tracer
 
     async def receive(self, poll: Poll) -> list[Work]:
         """Return the heads of what came: members of one FIFO group follow the first of them."""
         lane = poll.lane
         wait = min(lane.wait, BRIEF_WAIT) if poll.brief else lane.wait
+        began = self._clock.monotonic()
         try:
             deliveries = await lane.queue.receive(poll.limit, wait)
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the lane is tried again
+            self._tracer.received(lane.queue.spec, began, (), error)
             self._failed(poll, error)
             return []
+        self._tracer.received(lane.queue.spec, began, deliveries)
         answered(poll, len(deliveries), self._clock.monotonic())
         works = [self._extender.watch(delivery, lane) for delivery in deliveries]
         for work in works:

@@ -1,13 +1,16 @@
 """Ends deliveries: the one place where the consumer gives a message back to its queue."""
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 
-from app.consumer.admission import Attempt
+from app.consumer.admission import Attempt, Verdict
 from app.consumer.visibility import VisibilityExtender
 from app.consumer.work import Stop, Work
-from app.domain.delivery import DeadLetter
+from app.domain.delivery import DeadLetter, Delivery
 from app.domain.errors import TryLaterError, VisibilityTimeoutError
 from app.domain.queues import FailurePolicy
 from app.domain.retry import ExponentialBackoff, Retry, RetryPolicy, dead_letter, describe, fit_delay
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: Between two tries of a settling call that the backend did not answer.
 SETTLE_BACKOFF = ExponentialBackoff(timedelta(seconds=0.2), timedelta(seconds=5))
 
+_PURGED = "its queue was purged"
+
 
 class Settlement:
     """Completes, retries, releases and dead-letters, each until the backend has confirmed it or the lease is lost.
@@ -26,6 +31,8 @@ class Settlement:
     A success is recorded before the message is deleted, so that a delivery after a crash in between is recognised; a
     retry and a dead letter are recorded after the backend confirmed them, since what follows from the record (older
     copies are stale) must be true.
+
+    What was ``withdrawn`` with its queue is not sent again: it ends canceled.
 
     Methods that return a bool say whether the message is known to be gone, so that the next of its FIFO group may run.
     """
@@ -39,6 +46,7 @@ class Settlement:
         log: ExecutionLog,
         policy: RetryPolicy,
         extender: VisibilityExtender,
+        withdrawn: Callable[[Task, Delivery], bool] = lambda *_: False,
     ) -> None:
         self._clock = clock
         self._random = random
@@ -46,6 +54,7 @@ class Settlement:
         self._log = log
         self._policy = policy
         self._extender = extender
+        self._withdrawn = withdrawn
 
     async def succeed(self, attempt: Attempt, result: JsonValue) -> bool:
         """Record the result, then delete the message."""
@@ -61,6 +70,8 @@ class Settlement:
         if isinstance(decision, str) or (queue.spec.fifo and queue.spec.failure_policy is FailurePolicy.SKIP):
             reason = decision if isinstance(decision, str) else describe(error)
             return await self.bury(attempt, reason, response_status=status)
+        if self._withdrawn(attempt.task, work.delivery):
+            return await self.end(attempt, TaskStatus.CANCELED, f"{_PURGED}; the attempt failed: {describe(error)}")
         now = self._clock.now()
         confirmed = await self._reschedule(work, decision)
         await self._record(
@@ -106,7 +117,11 @@ class Settlement:
 
     async def postpone(self, work: Work, task: Task, delay: timedelta) -> None:
         """Give a task back to run later without burning an attempt: it is not due, or its destination not free."""
-        await self._reschedule(work, Retry(task, delay))
+        if self._withdrawn(task, work.delivery):
+            unstarted = Attempt(work=work, task=task, verdict=Verdict.POSTPONE, number=0, started_at=self._clock.now())
+            await self.end(unstarted, TaskStatus.CANCELED, _PURGED)
+        else:
+            await self._reschedule(work, Retry(task, delay))
 
     async def release(self, work: Work) -> None:
         """Give a delivery back unprocessed; a lease that is lost meanwhile comes to the same."""
@@ -114,9 +129,26 @@ class Settlement:
 
     async def _reschedule(self, work: Work, retry: Retry) -> bool:
         queue = work.lane.queue
-        if queue.traits.rewrites:  # a message that keeps its body waits hidden, which is no delay of a new one
+        if queue.traits.rewrites:
             retry = fit_delay(retry, queue.traits.max_delay, self._clock.now())
-        return await self._confirm(work, lambda: queue.reschedule(work.delivery, retry.task, retry.delay))
+            return await self._confirm(work, lambda: queue.reschedule(work.delivery, retry.task, retry.delay))
+        return await self._hide(work, retry)
+
+    async def _hide(self, head: Work, retry: Retry) -> bool:
+        """Let a message that keeps its body wait hidden, and its followers as long, in one batch.
+
+        They go first: one that is visible while the head is still hidden is SQS's to keep back, which it does and
+        emulators do not.
+        """
+        queue = head.lane.queue
+        followers, head.followers = head.followers, deque()
+        hidden = await asyncio.gather(
+            *(
+                self._confirm(work, partial(queue.reschedule, work.delivery, retry.task, retry.delay))
+                for work in (*followers, head)
+            )
+        )
+        return hidden[-1]
 
     async def _complete(self, work: Work) -> bool:
         return await self._confirm(work, lambda: work.lane.queue.complete(work.delivery))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextvars import Context
 from datetime import timedelta
 
 from app.consumer.admission import Admitter
@@ -158,7 +159,8 @@ class WorkerPool:
         # Once a round of the loop: slots that free together are filled by one receive.
         if not self._pump_asked:
             self._pump_asked = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            # In a context of its own: what it opens belongs to no trace, least of all to that of the attempt that asks.
+            asyncio.get_running_loop().call_soon(self._pump, context=Context())
 
     def _pump(self) -> None:
         self._pump_asked = False
@@ -294,8 +296,8 @@ class WorkerPool:
             work.followers = deque()
 
     async def _release(self, works: Sequence[Work]) -> None:
-        for work in works:
-            await self._settlement.release(work)
+        # At once, and in order: they then go in one batch, between whose entries nobody receives.
+        await asyncio.gather(*(self._settlement.release(work) for work in works))
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

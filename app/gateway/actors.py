@@ -1,11 +1,8 @@
 """Who makes a request."""
 
-from starlette.requests import Request
-
-ANONYMOUS = "anonymous"
+from app.gateway.incoming import Incoming
 
 
-def actor_of(request: Request) -> str:
-    """Return the name of the key that the request came with; whoever checked it left it in ``request.state``."""
-    name: str = getattr(request.state, "key_name", ANONYMOUS)
-    return name
+def actor_of(request: Incoming) -> str:
+    """Return the name of the key that the request came with, as the audit log has it."""
+    return request.caller.name

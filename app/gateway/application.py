@@ -10,14 +10,23 @@ from starlette.types import ASGIApp
 from app.gateway.gate import Gate
 from app.gateway.openapi import document
 from app.gateway.parts import GatewayParts
+from app.gateway.routes.audit import AuditRoutes
+from app.gateway.routes.dead_letters import DeadLetterRoutes
+from app.gateway.routes.destinations import DestinationRoutes
 from app.gateway.routes.documents import DocumentRoutes
 from app.gateway.routes.queues import QueueRoutes
+from app.gateway.routes.redrives import RedriveRoutes
+from app.gateway.routes.schedules import ScheduleRoutes
 from app.gateway.routes.service import ServiceRoutes
+from app.gateway.routes.task_records import TaskRecordRoutes
 from app.gateway.routes.tasks import TaskRoutes
 
 _TAGS = [
     {"name": "Tasks", "description": "What clients do."},
     {"name": "Queues", "description": "What operators see and switch."},
+    {"name": "Schedules", "description": "Tasks that come again and again."},
+    {"name": "Dead letters", "description": "What failed for good, and waits for a person."},
+    {"name": "Destinations", "description": "Whom callbacks go to."},
     {"name": "Service", "description": "What watches over the gateway."},
 ]
 
@@ -57,14 +66,31 @@ class Gateway(FastAPI):
         return ServerErrorMiddleware(Gate(self.router, self._parts))
 
 
-def create_app(parts: GatewayParts) -> FastAPI:
-    """Return the application made of ``parts``. What it uses is opened and closed by whoever made them."""
+def create_app(parts: GatewayParts, *, with_service: bool = True) -> FastAPI:
+    """Return the application made of ``parts``. What it uses is opened and closed by whoever made them.
+
+    Without ``with_service``, health and metrics are left to ``create_service_app``.
+    """
     app = Gateway(parts)
     # The router tries routes in this order.
     TaskRoutes(parts.manager).add_to(app.router)
-    QueueRoutes(parts.manager).add_to(app.router)
-    ServiceRoutes(parts).add_to(app.router)
+    TaskRecordRoutes(parts.records, parts.auditor).add_to(app.router)
+    QueueRoutes(parts.manager, parts.auditor).add_to(app.router)
+    ScheduleRoutes(parts.scheduling).add_to(app.router)
+    DeadLetterRoutes(parts.letters, parts.auditor).add_to(app.router)
+    RedriveRoutes(parts.letters, parts.auditor).add_to(app.router)
+    DestinationRoutes(parts.destinations, parts.auditor).add_to(app.router)
+    AuditRoutes(parts.auditor).add_to(app.router)
+    if with_service:
+        ServiceRoutes(parts).add_to(app.router)
     DocumentRoutes(app).add_to(app.router)
+    return app
+
+
+def create_service_app(parts: GatewayParts) -> FastAPI:
+    """Return an application with the health and metrics of the process alone, to be served on a port of its own."""
+    app = Gateway(parts)
+    ServiceRoutes(parts).add_to(app.router)
     return app
 
 

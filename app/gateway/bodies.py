@@ -44,7 +44,7 @@ class BodyReader:
         length = int(headers.get(b"content-length", b"0"))
         if length > limit:
             raise _too_large(limit)
-        if not length and b"transfer-encoding" not in headers:
+        if not has_body(headers):
             return b""
         deadline = asyncio.timeout(None)
         try:
@@ -121,6 +121,11 @@ class _Deadlines:
     def _end(self, deadline: asyncio.Timeout) -> None:
         del self._begun[deadline]
         deadline.reschedule(asyncio.get_running_loop().time())
+
+
+def has_body(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body comes after ``headers``, of whatever length."""
+    return headers.get(b"content-length", b"0").strip(b"0") != b"" or b"transfer-encoding" in headers
 
 
 def _chunk(message: Message, limit: int, size: int) -> bytes:

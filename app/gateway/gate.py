@@ -1,4 +1,4 @@
-"""What every request passes first: limits, metrics, and the last resort for errors."""
+"""What every request passes first: keys, limits, metrics, and the last resort for errors."""
 
 import asyncio
 from contextlib import suppress
@@ -8,15 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import OverloadedError
 from app.gateway import incoming
-from app.gateway.bodies import BodyReader, DisconnectedError, SlowBodyError
+from app.gateway.access import NOBODY, SERVICE_PATHS, Visit, quota_headers
+from app.gateway.bodies import BodyReader, DisconnectedError, SlowBodyError, has_body
 from app.gateway.http_metrics import HttpMetrics
 from app.gateway.incoming import unsupported_media_type
 from app.gateway.parts import GatewayParts
 from app.gateway.problems import ProblemError, response_to
 from app.gateway.tracing import trace_id
 
-# Asked by those who watch over the gateway, most of all when it is overloaded.
-_ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LINGER_SECONDS = 2.0
 # In the metrics, the status of a request whose client went away; nginx made it common.
 _CLIENT_CLOSED = 499
@@ -28,6 +27,7 @@ class Gate:
     def __init__(self, app: ASGIApp, parts: GatewayParts) -> None:
         """Guard ``app``."""
         self._app = app
+        self._door = parts.door
         self._max_in_work = parts.limits.max_in_work
         self._clock = parts.clock
         self._new_trace_id = parts.new_trace_id
@@ -50,15 +50,21 @@ class Gate:
 
     async def _serve(self, exchange: "_Exchange") -> None:
         try:
+            # Before anything is read: who has no key costs nothing more than this.
+            exchange.visit = self._door.admit(exchange.path, exchange.headers, self._clock)
             if b"content-encoding" in exchange.headers:
                 raise unsupported_media_type("a body with a Content-Encoding is not read")
             body = await self._bodies.read(exchange.path, exchange.headers, exchange.receive)
         except DisconnectedError:
             return
         except (ProblemError, OverloadedError) as error:
+            response = self._response_to(error, exchange)
+            if not has_body(exchange.headers):
+                await exchange.answer(response)
+                return
             # A client that has stopped sending, or waits for leave to begin, will not be caught sending.
             sending = not isinstance(error, SlowBodyError) and b"expect" not in exchange.headers
-            await exchange.turn_away(self._response_to(error, exchange), linger=_LINGER_SECONDS if sending else 0)
+            await exchange.turn_away(response, linger=_LINGER_SECONDS if sending else 0)
             return
         try:
             await self._work(exchange, body)
@@ -66,11 +72,11 @@ class Gate:
             self._bodies.forget(body)
 
     async def _work(self, exchange: "_Exchange", body: bytes) -> None:
-        if self._in_work >= self._max_in_work and exchange.path not in _ALWAYS_SERVED:
+        if self._in_work >= self._max_in_work and exchange.path not in SERVICE_PATHS:
             error = OverloadedError("too many requests are being worked on")
             await exchange.answer(self._response_to(error, exchange))
             return
-        incoming.put(exchange.scope, exchange.headers, body)
+        incoming.put(exchange.scope, exchange.headers, body, exchange.visit.caller)
         self._in_work += 1
         try:
             await self._app(exchange.scope, exchange.replay(body), exchange.send)
@@ -88,7 +94,7 @@ class Gate:
 class _Exchange:
     """A request and what has become of it. ``status`` is 0 until the answer begins."""
 
-    __slots__ = ("_send", "headers", "path", "receive", "scope", "status")
+    __slots__ = ("_send", "headers", "path", "receive", "scope", "status", "visit")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A HEAD request is answered like GET; the server leaves the body out.
@@ -97,12 +103,16 @@ class _Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.receive = receive
         self.status = 0
+        self.visit: Visit = NOBODY
         self._send = send
 
     async def send(self, message: Message) -> None:
         """Pass ``message`` on to the server."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.visit.quota is not None:
+                headers = quota_headers(self.visit.quota)
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send(message)
 
     def replay(self, body: bytes) -> Receive:

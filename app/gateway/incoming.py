@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.domain.errors import FieldError
+from app.domain.keys import Caller
 from app.domain.strict_json import loads
 from app.domain.task import JsonValue
 from app.gateway.problems import Problem, ProblemError
@@ -18,13 +19,15 @@ NDJSON = "application/x-ndjson"
 
 _HEADERS = "gateway.headers"
 _BODY = "gateway.body"
+_CALLER = "gateway.caller"
 _VISIBLE = re.compile(rb"[!-~]{1,255}")
 
 
-def put(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> None:
-    """Leave what was read of a request in its ``scope``."""
+def put(scope: Scope, headers: Mapping[bytes, bytes], body: bytes, caller: Caller) -> None:
+    """Leave what was read of a request, and who makes it, in its ``scope``."""
     scope[_HEADERS] = headers
     scope[_BODY] = body
+    scope[_CALLER] = caller
 
 
 class Incoming(Request):
@@ -39,6 +42,11 @@ class Incoming(Request):
     def content(self) -> bytes:
         """The whole body."""
         return cast("bytes", self.scope[_BODY])
+
+    @property
+    def caller(self) -> Caller:
+        """Who makes the request."""
+        return cast("Caller", self.scope[_CALLER])
 
     @property
     def idempotency_key(self) -> str | None:

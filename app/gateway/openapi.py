@@ -9,13 +9,31 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.domain.keys import KeyScope
 from app.gateway import problems
 from app.gateway.incoming import JSON
+from app.gateway.letter_schemas import RedriveRequest
 from app.gateway.schemas import NoMembers, ProblemView, PurgeRequest, TaskBatch
+from app.services.letter_edits import LetterEdits
 from app.services.new_task import NewTask
+from app.services.scheduling import NewSchedule
 
-_MODELS: tuple[type[BaseModel], ...] = (NewTask, TaskBatch, PurgeRequest, NoMembers, ProblemView)
-_REFERENCE = "#/components/schemas/{model}"
+_MODELS: tuple[type[BaseModel], ...] = (
+    NewTask,
+    TaskBatch,
+    PurgeRequest,
+    NoMembers,
+    NewSchedule,
+    LetterEdits,
+    RedriveRequest,
+    ProblemView,
+)
+#: How schemas refer to each other.
+REFERENCE = "#/components/schemas/{model}"
+_SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same in its own header."},
+}
 _RETRY_AFTER = {"description": "Seconds until the next try makes sense.", "schema": {"type": "integer"}}
 
 #: What any request may be refused with.
@@ -40,9 +58,14 @@ def _refusal(status: int | str, description: str) -> dict[str, Any]:
     return response
 
 
+def security(scope: KeyScope) -> list[dict[str, list[str]]]:
+    """Return the ways of coming in to a route that needs ``scope``."""
+    return [{scheme: [scope.value]} for scheme in _SECURITY_SCHEMES]
+
+
 def reference(model: type[BaseModel]) -> dict[str, str]:
     """Return the schema that refers to ``model``."""
-    return {"$ref": _REFERENCE.format(model=model.__name__)}
+    return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
 def json_body(model: type[BaseModel], examples: Mapping[str, Any], *, required: bool = True) -> dict[str, Any]:
@@ -62,10 +85,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    _, definitions = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_REFERENCE)
+    _, definitions = models_json_schema([(model, "validation") for model in _MODELS], ref_template=REFERENCE)
     schemas = result["components"]["schemas"]
     schemas.update(definitions["$defs"])
     result["components"]["schemas"] = dict(sorted(schemas.items()))
+    result["components"]["securitySchemes"] = {name: dict(scheme) for name, scheme in _SECURITY_SCHEMES.items()}
     return result
 
 

@@ -6,9 +6,15 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
+from app.gateway.access import Door
 from app.gateway.readiness import Readiness
 from app.ports import Clock
+from app.services.auditing import Auditor
+from app.services.dead_letters import DeadLetters
+from app.services.destinations import DestinationSwitches
 from app.services.queue_manager import QueueManager
+from app.services.scheduling import Scheduling
+from app.services.task_records import TaskRecords
 
 MEBIBYTE = 1024 * 1024
 # What a request with one task may have beyond the task itself.
@@ -44,6 +50,11 @@ class GatewayParts:
     """
 
     manager: QueueManager
+    records: TaskRecords
+    scheduling: Scheduling
+    letters: DeadLetters
+    destinations: DestinationSwitches
+    auditor: Auditor
     readiness: Readiness
     clock: Clock
     registry: CollectorRegistry
@@ -51,3 +62,4 @@ class GatewayParts:
     new_trace_id: Callable[[], str]
     version: str
     limits: Limits = field(default_factory=Limits)
+    door: Door = field(default_factory=Door)

@@ -34,6 +34,8 @@ MEDIA_TYPE = "application/problem+json"
 #: The codes that callers may rely on, and the HTTP status of each.
 STATUSES: Mapping[str, int] = {
     "malformed_json": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
     "not_found": 404,
     "queue_not_found": 404,
     "task_not_found": 404,

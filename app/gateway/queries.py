@@ -1,16 +1,17 @@
 """Query parameters: read by a model, like bodies, and documented by it."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.domain.errors import FieldError
-from app.domain.ledger import MAX_PAGE, InvalidCursorError
+from app.domain.ledger import InvalidCursorError
 from app.gateway.incoming import Incoming
+from app.gateway.openapi import REFERENCE
 from app.gateway.routing import RawRoute, add_route
 from app.services.validation import MAX_NAME, invalid, validated
 
@@ -18,17 +19,6 @@ Query = TypeVar("Query", bound=BaseModel)
 Found = TypeVar("Found")
 
 _MOST_PARAMETERS = 20
-
-
-class PageQuery(BaseModel):
-    """Which part of a list is asked for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Length of the page.")] = 50
-    cursor: Annotated[
-        str | None, Field(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
-    ] = None
 
 
 class QueryRoute(RawRoute):
@@ -91,7 +81,7 @@ async def paged(listing: Awaitable[Found]) -> Found:
 
 
 def _parameters(query: type[BaseModel]) -> Iterable[dict[str, Any]]:
-    for name, member in query.model_json_schema()["properties"].items():
+    for name, member in query.model_json_schema(ref_template=REFERENCE)["properties"].items():
         described = {key: value for key, value in member.items() if key not in {"title", "description", "anyOf"}}
         # What may be left out is not null where it is there.
         options = [option for option in member.get("anyOf", ()) if option != {"type": "null"}]

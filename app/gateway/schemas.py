@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.config import JsonDict
 
+from app.domain.ledger import MAX_PAGE
 from app.domain.queues import Backend, FailurePolicy, LevelPolicy, QueueKind
 from app.domain.task import TaskStatus
 from app.services.new_task import BatchTask
@@ -18,6 +19,11 @@ def _without_default(schema: JsonDict) -> None:
 def optional(description: str | None = None) -> Any:
     """Return the default of a member of an answer that is absent where it says nothing."""
     return Field(default=None, description=description, json_schema_extra=_without_default)
+
+
+def redacted() -> Any:
+    """Return the default of the member that tells what the caller may not see."""
+    return optional("Present where the key is without the scope `payloads`: what is in the task is left out then.")
 
 
 class TaskBatch(BaseModel):
@@ -42,8 +48,19 @@ class NoMembers(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TaskView(BaseModel):
-    """A task. Durations are in seconds."""
+class PageQuery(BaseModel):
+    """Which part of a list is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Length of the page.")] = 50
+    cursor: Annotated[
+        str | None, Field(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
+    ] = None
+
+
+class TaskSummaryView(BaseModel):
+    """A task without its payload. Durations are in seconds."""
 
     id: str
     queue: str
@@ -56,11 +73,19 @@ class TaskView(BaseModel):
     expires_at: datetime | None
     max_retries: int
     retry_count: int
-    visibility_timeout: float
+    visibility_timeout: Annotated[
+        float | None, Field(description="The task's own or its queue's; `null` where that is no longer configured.")
+    ]
     callback_url: str | None
     group: str | None
+
+
+class TaskView(TaskSummaryView):
+    """A task. Durations are in seconds."""
+
     payload: JsonValue
     deduplicated: bool = optional("Present where the queue had this task already; `id` is then that of the first.")
+    redacted: bool = redacted()
 
 
 class BatchError(BaseModel):

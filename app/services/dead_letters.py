@@ -5,8 +5,8 @@ from typing import Protocol
 
 from app.domain.dead_letters import LetterDetails, LetterPage, LetterSummary, RedriveOutcome, RedriveProgress
 from app.domain.failed_tasks import FailedTaskFilter
-from app.domain.task import Task
 from app.services.letter_edits import LetterEdits
+from app.services.submission import Enqueued
 
 #: Returns how many letters of a queue wait for a person: stored ones, and those still in their queue.
 Depth = Callable[[str], Awaitable[int | None]]
@@ -31,7 +31,7 @@ class DeadLetters(Protocol):
         """Return a letter with its payload; raises ``TaskNotFoundError`` where none waits."""
         ...
 
-    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Task:
+    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Enqueued:
         """Send the task of a letter back to its queue with ``edits``.
 
         Raises:

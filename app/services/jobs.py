@@ -35,11 +35,16 @@ async def running(jobs: Sequence[Job], clock: Clock) -> AsyncIterator[None]:
 
 
 async def _repeat(job: Job, clock: Clock) -> None:
+    failure: str | None = None
     while True:
         try:
             await job.do()
+            failure = None
         except QueueError as error:
-            logger.warning("%s failed: %s", job.name, error)
+            # What goes on for hours is said once.
+            if str(error) != failure:
+                failure = str(error)
+                logger.warning("%s failed: %s", job.name, failure)
         except Exception:
             logger.exception("%s failed", job.name)
         await clock.sleep(job.interval.total_seconds())

@@ -69,11 +69,12 @@ class Look:
         await asyncio.gather(*(_show(self._queue, delivery) for delivery in self._held))
 
     def _meant(self, deliveries: Sequence[Delivery]) -> list[Found]:
-        now, name = self._clock.now(), self._source.name
+        now, siblings = self._clock.now(), self._source.siblings
+        homes = [(delivery, home_of(delivery, siblings) or self._queue.spec.name) for delivery in deliveries]
         found = [
-            Found(delivery, failed_task(delivery, name, now))
-            for delivery in deliveries
-            if home_of(delivery, self._source.siblings) in {name, None}
+            Found(delivery, failed_task(delivery, home, now))
+            for delivery, home in homes
+            if home in {self._source.name, self._queue.spec.name}
         ]
         return [one for one in found if matches(one.letter, self._query)]
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from app.domain.delivery import Delivery
 from app.domain.errors import BackendUnavailableError, RateLimitedError, TryLaterError
 from app.domain.task import Task
 from app.ports import Clock, QueueMarks
@@ -62,10 +63,15 @@ class Purges:
         """Return the queues that take no tasks at the moment."""
         return [name for name in self._moments if self._left(name) > timedelta(0)]
 
-    def withdrew(self, task: Task, queue: str) -> bool:
-        """Whether ``task`` lay in ``queue`` when it was purged, so that it must not be sent again."""
-        moment = self._moments.get(queue)
-        return moment is not None and task.created_at < moment
+    def withdrew(self, task: Task, delivery: Delivery) -> bool:
+        """Whether ``task`` was in its queue when that was purged, so that it must not be sent again.
+
+        What a redrive puts back later is older than the purge as a task, but not as a message: none comes for a minute.
+        """
+        moment = self._moments.get(delivery.queue)
+        if moment is None or task.created_at >= moment:
+            return False
+        return delivery.sent_at is None or delivery.sent_at < moment + PURGE_TIME
 
     async def refresh(self) -> None:
         """Learn of the purges of other processes."""

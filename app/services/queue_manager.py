@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from app.domain.claims import Answer, Claimed
 from app.domain.errors import (
     BackendUnavailableError,
     LedgerDisabledError,
+    LedgerUnavailableError,
     NotFoundError,
     QueueError,
     QueueNotFoundError,
@@ -14,13 +16,14 @@ from app.domain.errors import (
 from app.domain.identifiers import uuid7
 from app.domain.queues import Backend, QueueSpec, QueueStats
 from app.domain.task import Task
-from app.ports import Clock, Metrics, PauseSwitch, TaskStore
+from app.ports import Clock, Metrics, PauseSwitch, TaskStore, Tracer
 from app.services.enqueueing import EnqueueRules, Origin, check_batch_size, make_task
 from app.services.new_task import NewTask
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
 from app.services.purges import Purges
 from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission
+from app.services.tracing import NO_TRACER
 from app.services.validation import MAX_NAME
 
 #: Returns how many dead letters of a queue are in the ledger, ``None`` while it does not answer.
@@ -56,10 +59,12 @@ class QueueManager:
         purges: Purges,
         store: TaskStore | None = None,
         stored_letters: StoredLetters | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         """Know ``queues`` by name; ``random_bits(n)`` returns ``n`` random bits, for task ids.
 
-        ``store`` learns of purges; ``stored_letters`` counts the dead letters of a queue in the ledger.
+        ``store`` learns of purges, and knows since when tasks wait; ``stored_letters`` counts the dead letters of a
+        queue in the ledger.
         """
         self._queues = queues
         self._pauses = pauses
@@ -71,6 +76,7 @@ class QueueManager:
         self._purges = purges
         self._store = store
         self._stored_letters = stored_letters
+        self._tracer = tracer
         self._feeders = _feeders(queues)
 
     async def enqueue(self, name: str, draft: Draft, *, traceparent: str | None = None) -> Enqueued | Replayed:
@@ -86,7 +92,12 @@ class QueueManager:
         """
         queue = self._source(name)
         self._purges.check_open(name)
-        return await self._submission.submit(queue, self._task(draft.new, queue.spec, traceparent), draft.key)
+        with self._tracer.enqueue(queue.spec) as span:
+            task = self._task(draft.new, queue.spec, span.traceparent or traceparent)
+            verdict = await self._submission.submit(queue, task, draft.key)
+            if isinstance(verdict, Enqueued):
+                span.describe(verdict.task)
+            return verdict
 
     async def enqueue_batch(
         self, name: str, entries: Sequence[Draft | Exception], *, traceparent: str | None = None
@@ -104,11 +115,26 @@ class QueueManager:
         queue = self._source(name)
         check_batch_size(len(entries))
         self._purges.check_open(name)
-        made = [self._task_or_error(entry, queue.spec, traceparent) for entry in entries]
-        verdicts = await self._submission.submit_all(queue, [item for item in made if isinstance(item, tuple)])
-        _raise_silence(verdicts)
+        with self._tracer.enqueue(queue.spec, len(entries)) as span:
+            traceparent = span.traceparent or traceparent
+            made = [self._task_or_error(entry, queue.spec, traceparent) for entry in entries]
+            verdicts = await self._submission.submit_all(queue, [item for item in made if isinstance(item, tuple)])
+            _raise_silence(verdicts)
+            refusal = next((verdict for verdict in verdicts if isinstance(verdict, QueueError)), None)
+            if refusal is not None:
+                span.failed(refusal)
         answers = iter(verdicts)
         return [next(answers) if isinstance(item, tuple) else item for item in made]
+
+    def make(self, name: str, new: NewTask, *, traceparent: str | None = None) -> Task:
+        """Return the task that ``new`` asks for in the queue ``name``, without putting it there.
+
+        Raises:
+            NotFoundError: there is no such queue, or it takes no tasks.
+            InvalidTaskError: the task breaks a rule.
+
+        """
+        return self._task(new, self._source(name).spec, traceparent)
 
     async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
         """Remember what clients were answered under their idempotency keys."""
@@ -131,9 +157,13 @@ class QueueManager:
         SQS, what is in it counts under its own name.
         """
         stats = await self._any(name).stats()
-        dead_letters = await self._dead_letters(name, stats)
-        paused = name in await self._paused([name])
-        stats = replace(stats, queue_name=name, paused=paused, dead_letters=dead_letters)
+        stats = replace(
+            stats,
+            queue_name=name,
+            oldest_message_age=stats.oldest_message_age or await self._age(name, stats),
+            paused=name in await self._paused([name]),
+            dead_letters=await self._dead_letters(name, stats),
+        )
         self._metrics.observe_queue(stats)
         return stats
 
@@ -223,6 +253,16 @@ class QueueManager:
         return QueueDescription(
             spec=self._queues[name].spec, paused=name in paused, holds_dead_letters=name in self._feeders
         )
+
+    async def _age(self, name: str, stats: QueueStats) -> timedelta | None:
+        """Return how long the oldest task waits by the ledger, which knows of those that it was told of."""
+        if self._store is None or stats.oldest_message_age is not None or not stats.approximate_messages:
+            return None
+        try:
+            oldest = await self._store.oldest_waiting(name)
+        except LedgerUnavailableError:
+            return None
+        return None if oldest is None else max(self._clock.now() - oldest, timedelta(0))
 
     async def _dead_letters(self, name: str, stats: QueueStats) -> int | None:
         left = stats.dead_letters if stats.dead_letters is not None else await self._letters_left(name, stats)

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: Letters that are read, sent and marked at a time: what is in memory of a redrive, however large it is.
 PAGE = 50
-#: A job is taken over when its process was silent for so long: longer than sending and marking a page may take.
-LEASE = timedelta(seconds=45)
+#: A job is taken over when its process was silent for so long. To read, send and mark a page takes less, however slow.
+LEASE = timedelta(seconds=60)
 #: How often a process looks for jobs that nobody works on.
 LOOK = timedelta(seconds=2)
 #: Jobs that one process works on side by side.

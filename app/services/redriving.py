@@ -7,10 +7,12 @@ from app.domain.dead_letters import next_generation
 from app.domain.delivery import Accepted
 from app.domain.errors import LedgerUnavailableError, QueueError
 from app.domain.failed_tasks import FailedTask
-from app.domain.task import Task
+from app.domain.queues import QueueSpec
+from app.domain.task import Task, TaskStatus
 from app.ports import DeadLetterMetrics, DeadLetterStore
 from app.services.purges import Purges
 from app.services.sources import Source
+from app.services.submission import Enqueued
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +25,14 @@ class Sender:
         self._purges = purges
         self._metrics = metrics
 
+    def check_open(self, source: Source) -> None:
+        """Return if the queue takes tasks; raises ``BackendUnavailableError`` where it was purged a moment ago."""
+        self._purges.check_open(source.name)
+
     async def send(self, source: Source, tasks: Sequence[Task]) -> Sequence[Accepted | QueueError]:
         """Send ``tasks`` to their queue; each has its own verdict, in the order given."""
         try:
-            self._purges.check_open(source.name)
+            self.check_open(source)
             verdicts = await source.queue.enqueue_batch(tasks)
         except QueueError as error:
             return [error] * len(tasks)
@@ -65,3 +71,9 @@ def _task_or_error(letter: FailedTask, source: Source) -> Task | QueueError:
         return next_generation(letter, source.spec)
     except QueueError as error:
         return error
+
+
+def as_enqueued(task: Task, spec: QueueSpec) -> Enqueued:
+    """Return a task that went back to the queue of ``spec`` as its client sees it."""
+    timeout = task.visibility_timeout or spec.visibility_timeout
+    return Enqueued(task=task, status=TaskStatus.QUEUED, visibility_timeout=timeout)

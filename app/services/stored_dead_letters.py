@@ -16,15 +16,15 @@ from app.domain.dead_letters import (
 from app.domain.errors import LedgerUnavailableError, NotFoundError, TaskNotFoundError, TryLaterError
 from app.domain.failed_tasks import FailedSummary, FailedTask, FailedTaskFilter, Redrive
 from app.domain.identifiers import uuid7
-from app.domain.task import Task
 from app.ports import Clock, DeadLetterMetrics, DeadLetterStore, RedriveJobs, TaskStore
 from app.services.dead_letters import Depth
 from app.services.enqueueing import EnqueueRules
 from app.services.jobs import Job
 from app.services.letter_edits import LetterEdits, edited
 from app.services.redrive_jobs import PAGE
-from app.services.redriving import Redriver
+from app.services.redriving import Redriver, as_enqueued
 from app.services.sources import Source, Sources
+from app.services.submission import Enqueued
 
 #: More letters than this are redriven in the background.
 MOST_AT_ONCE = 1000
@@ -76,7 +76,7 @@ class StoredDeadLetters:
         attempts = () if view is None else view.attempts
         return LetterDetails(letter, tuple(one for one in attempts if one.redrive_count == letter.redrive_count))
 
-    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Task:
+    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Enqueued:
         """Send the task of a letter back to its queue."""
         source = self._sources.of(queue)
         task = next_generation(await self._letter(source, task_id), source.spec)
@@ -84,7 +84,7 @@ class StoredDeadLetters:
         [error] = await self._redriver.send(source, [task], actor)
         if error is not None:
             raise error
-        return task
+        return as_enqueued(task, source.spec)
 
     async def redrive_many(
         self, query: FailedTaskFilter, actor: str, *, dry_run: bool = False, max_per_second: float | None = None
@@ -218,4 +218,11 @@ def _none(task_id: str) -> str:
 
 
 def _progress(job: Redrive) -> RedriveProgress:
-    return RedriveProgress(id=job.id, status=job.status, matched=job.matched, redriven=job.redriven, failed=job.failed)
+    return RedriveProgress(
+        id=job.id,
+        queue=job.filter.queue,
+        status=job.status,
+        matched=job.matched,
+        redriven=job.redriven,
+        failed=job.failed,
+    )

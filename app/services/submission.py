@@ -15,10 +15,12 @@ from app.domain.errors import (
     LedgerDisabledError,
     LedgerUnavailableError,
     QueueError,
+    TaskTooLargeError,
 )
 from app.domain.queues import Backend, QueueSpec
+from app.domain.serialization import JsonTaskSerializer
 from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Clock, HeldTasks, IdempotencyStore, Metrics, TaskStore
+from app.ports import Clock, HeldTasks, IdempotencyStore, Metrics, Queue, TaskStore
 from app.services.new_task import NewTask
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
@@ -57,9 +59,8 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The same request was answered before."""
+    """The same request was answered before, with ``answer``."""
 
-    task_id: str
     answer: Answer
 
 
@@ -82,11 +83,26 @@ class _Entry:
     deduplication: Claimed | None = None
     verdict: Enqueued | Replayed | QueueError | None = None
 
+    @property
+    def claims(self) -> list[Claimed]:
+        return [claim for claim in (self.claim, self.deduplication) if claim is not None]
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether an earlier request, of which nothing more was heard, may have sent the task."""
+        return any(claim.task_id != claim.token for claim in self.claims)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the queue definitely did not take the task from this request."""
+        return isinstance(self.verdict, QueueError) and not isinstance(self.verdict, BackendUnavailableError)
+
 
 class Submission:
     """Sends tasks to their queue, or has the ledger hold those that the queue cannot hold for so long.
 
-    An unconfirmed send keeps its claims, which lapse after 30 s; a definite refusal frees them at once.
+    An unconfirmed send keeps its claims, which lapse after 30 s; a definite refusal frees them at once, except a claim
+    that was taken over: whoever held it before may have sent the task.
     """
 
     def __init__(self, ledger: EnqueueLedger | None, *, clock: Clock, metrics: Metrics) -> None:
@@ -106,8 +122,9 @@ class Submission:
         """
         if key is None and not self._claims_deduplication(queue.spec, task) and not self._to_be_held(queue, task):
             accepted = await queue.enqueue(task)
-            await self._remember([task] if accepted.duplicate_of is None else [])
-            return self._enqueued(queue.spec, task, accepted.duplicate_of)
+            if accepted.duplicate_of is None:
+                await self._remember(queue.spec, [task])
+            return _enqueued(queue.spec, task, accepted.duplicate_of)
         (verdict,) = await self.submit_all(queue, [(task, key)])
         if isinstance(verdict, QueueError):
             raise verdict
@@ -121,7 +138,7 @@ class Submission:
         await self._claim_keys(queue.spec, entries)
         await self._claim_deduplication(queue.spec, entries)
         await self._send(queue, [entry for entry in entries if entry.verdict is None])
-        await self._free([entry for entry in entries if _refused(entry.verdict)])
+        await self._free([entry for entry in entries if entry.refused])
         return [self._signed(entry) for entry in entries]
 
     async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
@@ -164,42 +181,53 @@ class Submission:
             if isinstance(outcome, Claimed):
                 entry.deduplication, entry.task = outcome, replace(entry.task, id=outcome.task_id)
             elif isinstance(outcome, Replay):
-                entry.verdict = self._enqueued(spec, entry.task, outcome.task_id)
+                entry.verdict = _enqueued(spec, entry.task, outcome.task_id)
             else:
                 entry.verdict = _not_claimed(outcome)
 
     async def _send(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
-        held = [entry for entry in entries if self._to_be_held(queue, entry.task)]
-        sent = [entry for entry in entries if not self._to_be_held(queue, entry.task)]
+        held: list[_Entry] = []
+        sent: list[_Entry] = []
+        for entry in entries:
+            (held if self._to_be_held(queue, entry.task) else sent).append(entry)
         if held:
-            await self._hold(queue.spec, held)
+            await self._hold(queue, held)
         if sent:
             await self._enqueue(queue, sent)
         await self._confirm_deduplication(entries)
 
-    async def _hold(self, spec: QueueSpec, entries: Sequence[_Entry]) -> None:
+    async def _hold(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
+        for entry in entries:
+            entry.verdict = _too_large(_leaf(queue, entry.task).spec, entry.task)
+        fitting = [entry for entry in entries if entry.verdict is None]
         try:
-            await self._needed_ledger().held.hold([entry.task for entry in entries])
+            await self._needed_ledger().held.hold([entry.task for entry in fitting])
         except QueueError as error:
-            for entry in entries:
+            for entry in fitting:
                 entry.verdict = error
         else:
-            for entry in entries:
-                entry.verdict = self._enqueued(spec, entry.task)
+            for entry in fitting:
+                entry.verdict = _enqueued(queue.spec, entry.task)
 
     async def _enqueue(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
         try:
             answers: Sequence[Accepted | QueueError] = await queue.enqueue_batch([entry.task for entry in entries])
         except QueueError as error:
             answers = [error] * len(entries)
+        taken: list[Task] = []
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, QueueError):
                 entry.verdict = answer
+            elif answer.duplicate_of in {None, entry.task.id}:  # its own: an earlier send of this very task
+                entry.verdict = _enqueued(queue.spec, entry.task)
+                taken.append(entry.task)
             else:
-                entry.verdict = self._enqueued(queue.spec, entry.task, answer.duplicate_of)
-        await self._remember([entry.task for entry in entries if _is_new(entry.verdict)])
+                entry.verdict = _enqueued(queue.spec, entry.task, answer.duplicate_of)
+        await self._remember(queue.spec, taken)
 
-    async def _remember(self, tasks: Sequence[Task]) -> None:
+    async def _remember(self, spec: QueueSpec, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._metrics.enqueued(spec.public_name, task.type)
         if self._ledger is not None and tasks:
             await self._ledger.tasks.record_enqueued(tasks)
 
@@ -208,7 +236,7 @@ class Submission:
         await self.confirm([(claim, Answer(202, b"")) for claim in claims if claim is not None])
 
     async def _free(self, entries: Sequence[_Entry]) -> None:
-        claims = [claim for entry in entries for claim in (entry.claim, entry.deduplication) if claim is not None]
+        claims = [claim for entry in entries if not entry.taken_over for claim in entry.claims]
         if self._ledger is not None and claims:
             await self._ledger.claims.free(claims)
 
@@ -225,24 +253,13 @@ class Submission:
         """Whether the ledger has to hold the task, since its queue cannot for so long."""
         if self._ledger is None or task.scheduled_for is None:
             return False
-        leaf = queue.level(task.priority) if isinstance(queue, PriorityQueue) else queue
-        longest = leaf.traits.max_delay
+        longest = _leaf(queue, task).traits.max_delay
         return longest is not None and task.scheduled_for - self._clock.now() > longest
 
     def _needed_ledger(self) -> EnqueueLedger:
         if self._ledger is None:
             raise LedgerDisabledError("an idempotency key needs the ledger, and none is configured")
         return self._ledger
-
-    def _enqueued(self, spec: QueueSpec, task: Task, duplicate_of: str | None = None) -> Enqueued:
-        if duplicate_of is None:
-            self._metrics.enqueued(spec.public_name, task.type)
-        return Enqueued(
-            task=task if duplicate_of is None else replace(task, id=duplicate_of),
-            status=TaskStatus.QUEUED if task.scheduled_for is None else TaskStatus.SCHEDULED,
-            visibility_timeout=task.visibility_timeout or spec.visibility_timeout,
-            deduplicated=duplicate_of is not None,
-        )
 
 
 def request_hash(value: JsonValue) -> str:
@@ -259,8 +276,8 @@ def _request(spec: QueueSpec, kind: ClaimKind, key: str, task: Task, request_has
 
 def _not_claimed(outcome: ClaimOutcome) -> Replayed | QueueError:
     match outcome:
-        case Replay(task_id, answer):
-            return Replayed(task_id, answer)
+        case Replay(answer=answer):
+            return Replayed(answer)
         case InProgress(retry_after):
             return IdempotencyInProgressError(retry_after=retry_after)
         case Reused():
@@ -269,10 +286,20 @@ def _not_claimed(outcome: ClaimOutcome) -> Replayed | QueueError:
             raise AssertionError("a claim was won")
 
 
-def _refused(verdict: Enqueued | Replayed | QueueError | None) -> bool:
-    """Whether the queue definitely has no such task."""
-    return isinstance(verdict, QueueError) and not isinstance(verdict, BackendUnavailableError)
+def _enqueued(spec: QueueSpec, task: Task, duplicate_of: str | None = None) -> Enqueued:
+    return Enqueued(
+        task=task if duplicate_of is None else replace(task, id=duplicate_of),
+        status=TaskStatus.QUEUED if task.scheduled_for is None else TaskStatus.SCHEDULED,
+        visibility_timeout=task.visibility_timeout or spec.visibility_timeout,
+        deduplicated=duplicate_of is not None,
+    )
 
 
-def _is_new(verdict: Enqueued | Replayed | QueueError | None) -> bool:
-    return isinstance(verdict, Enqueued) and not verdict.deduplicated
+def _leaf(queue: ProducerQueue, task: Task) -> Queue:
+    return queue.level(task.priority) if isinstance(queue, PriorityQueue) else queue
+
+
+def _too_large(spec: QueueSpec, task: Task) -> TaskTooLargeError | None:
+    """Return why ``spec``'s queue would refuse a held task once it is due: better now than then."""
+    size = len(JsonTaskSerializer().dumps(task))
+    return TaskTooLargeError(spec.max_task_bytes, size) if size > spec.max_task_bytes else None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from app.domain.dead_letters import (
     LetterDetails,
@@ -16,7 +17,7 @@ from app.domain.dead_letters import (
 )
 from app.domain.delivery import Delivery
 from app.domain.errors import LedgerDisabledError, NotFoundError, QueueError, TaskNotFoundError, TryLaterError
-from app.domain.failed_tasks import FailedTask, FailedTaskFilter
+from app.domain.failed_tasks import FailedTask, FailedTaskFilter, RedriveStatus
 from app.domain.queues import Backend
 from app.domain.task import Task
 from app.ports import Clock, MessageMover
@@ -24,8 +25,9 @@ from app.services.dead_letters import Depth
 from app.services.enqueueing import EnqueueRules
 from app.services.letter_edits import LetterEdits, edited
 from app.services.looking import MOST_HELD, Found, Look
-from app.services.redriving import Sender
+from app.services.redriving import Sender, as_enqueued
 from app.services.sources import Source, Sources
+from app.services.submission import Enqueued
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class UnstoredDeadLetters:
         async with self._one(queue, task_id) as (_, found):
             return LetterDetails(found.letter)
 
-    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Task:  # noqa: ARG002  # nobody remembers who
+    async def redrive_one(self, queue: str, task_id: str, edits: LetterEdits, actor: str) -> Enqueued:  # noqa: ARG002  # nobody remembers who
         """Take a letter out of its queue once its task was sent."""
         async with self._one(queue, task_id) as (look, found):
             source = self._sources.of(queue)
@@ -83,7 +85,7 @@ class UnstoredDeadLetters:
             if isinstance(verdict, QueueError):
                 raise verdict
             await _forget(look, found.delivery)
-            return task
+            return as_enqueued(task, source.spec)
 
     async def redrive_many(
         self,
@@ -101,8 +103,8 @@ class UnstoredDeadLetters:
             if source.shared:
                 raise LedgerDisabledError(_shared(source, "move all of them back"))
             if (mover := self._movers.get(query.queue)) is not None:
-                await mover.start(max_per_second)
-                return await self.redrive(_MOVE + query.queue)
+                self._sender.check_open(source)
+                return await _moving(mover, query.queue, max_per_second)
         if max_per_second is not None:
             raise LedgerDisabledError("a rate needs the ledger, and none is configured")
         return await self._take_out(source, query)
@@ -124,7 +126,7 @@ class UnstoredDeadLetters:
         progress = await self._mover(redrive_id).progress(redrive_id)
         if progress is None:
             raise NotFoundError("there is no such redrive")
-        return progress
+        return replace(progress, queue=redrive_id.removeprefix(_MOVE))
 
     async def cancel_redrive(self, redrive_id: str) -> RedriveProgress:
         """Let the backend stop."""
@@ -196,6 +198,13 @@ class UnstoredDeadLetters:
             f"no dead letter {task_id[:128]!r} was found; without a ledger only the first {MOST_HELD} are looked at"
         )
         raise TaskNotFoundError(message)
+
+
+async def _moving(mover: MessageMover, queue: str, max_per_second: float | None) -> RedriveProgress:
+    await mover.start(max_per_second)
+    begun = RedriveProgress(id=_MOVE + queue, status=RedriveStatus.RUNNING, matched=None, redriven=0)
+    # The backend may tell of a move only a moment after it began.
+    return replace(await mover.progress(begun.id) or begun, queue=queue)
 
 
 async def _forget(look: Look, delivery: Delivery) -> None:

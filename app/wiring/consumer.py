@@ -32,18 +32,21 @@ from app.consumer.worker_pool import WorkerPool
 from app.domain.errors import QueueSetupError
 from app.domain.queues import Backend
 from app.domain.retry import RetryPolicy
-from app.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue
+from app.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue, Tracer
 from app.services.callbacks import CallbackTimeouts
 from app.services.enqueueing import EnqueueRules
 from app.services.execution_memory import ExecutionMemory
 from app.services.jobs import Job, running
 from app.services.priority_queue import PriorityQueue
+from app.services.purges import Purges
 from app.services.task_router import TaskRouter
 from app.telemetry.metrics import PrometheusMetrics, exposition
+from app.wiring.dead_letters import tending_letters
 from app.wiring.handlers import known_destinations, known_payloads, known_types, load_router
 from app.wiring.ledger import Core, make_core, opened_ledger
 from app.wiring.process import Signals, start_logging
 from app.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
+from app.wiring.tracing import Tracing, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +64,10 @@ async def run_consumer(settings: Settings) -> None:
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
     async with (
+        tracing("mcp-queue-consumer", clock) as traced,
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
-        _dispatcher(settings, router, clock, metrics) as dispatcher,
+        _dispatcher(settings, router, traced, clock, metrics) as dispatcher,
     ):
         rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
         core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
@@ -71,7 +75,7 @@ async def run_consumer(settings: Settings) -> None:
         lanes = _lanes(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
-        pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals)
+        pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
         readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
         jobs = _jobs(pool, queues, core, ledger)
         if ledger is not None:
@@ -84,6 +88,7 @@ async def run_consumer(settings: Settings) -> None:
                 extender.running(pool.lose),
                 running(jobs, clock),
                 _letter_processors(settings, queues, ledger, clock),
+                tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
             ):
                 pool.start()
                 readiness.started = True
@@ -125,13 +130,14 @@ async def _letter_processors(
 
 @contextlib.asynccontextmanager
 async def _dispatcher(
-    settings: Settings, router: TaskRouter, clock: Clock, metrics: Metrics
+    settings: Settings, router: TaskRouter, traced: Tracing, clock: Clock, metrics: Metrics
 ) -> AsyncIterator[TaskDispatcher]:
     timeouts = CallbackTimeouts({spec.public_name: settings.callback_timeout(spec) for spec in settings.queues})
     async with (
-        AiohttpCallbackSender(settings.callbacks.egress, clock, metrics, secrets=settings.callbacks.secrets) as sender,
+        AiohttpCallbackSender(settings.callbacks.egress, clock, metrics, secrets=settings.callbacks.secrets) as http,
         OpenAIEmbeddings(settings.embeddings.base_url, _revealed(settings), clock) as embeddings,
     ):
+        sender = traced.of_callbacks(http)
         services: dict[type, object] = {
             CallbackSender: sender,
             CallbackTimeouts: timeouts,
@@ -181,6 +187,8 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
     log: ExecutionLog,
     dispatcher: Dispatcher,
     deferrals: Deferrals,
+    tracer: Tracer,
+    purges: Purges,
 ) -> tuple[WorkerPool, VisibilityExtender]:
     extender = VisibilityExtender(clock, metrics)
     settlement = Settlement(
@@ -190,13 +198,14 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
         log=log,
         policy=RetryPolicy(settings.retry.backoff),
         extender=extender,
+        withdrawn=purges.withdrew,
     )
     pool = WorkerPool(
         lanes,
         slots=settings.workers.count,
         batch_size=settings.workers.batch_size,
         clock=clock,
-        receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender),
+        receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender, tracer=tracer),
         admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
         runner=AttemptRunner(
             clock=clock,
@@ -204,6 +213,7 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
             dispatcher=dispatcher,
             settlement=settlement,
             processing_timeout=settings.workers.processing_timeout,
+            tracer=tracer,
         ),
         settlement=settlement,
         extender=extender,

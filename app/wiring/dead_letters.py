@@ -3,7 +3,7 @@
 import contextlib
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -15,11 +15,14 @@ from app.domain.addresses import EgressPolicy
 from app.ports import CallbackSender, Clock, DeadLetterMetrics, Notifier
 from app.services.auditing import Auditor
 from app.services.dead_letters import DeadLetters
+from app.services.destinations import DestinationSwitches
 from app.services.enqueueing import EnqueueRules
 from app.services.jobs import running
 from app.services.notifying import Notifying, notifying
+from app.services.purges import Purges
 from app.services.redrive_jobs import RedriveRunner
 from app.services.redriving import Redriver, Sender
+from app.services.sources import Sources
 from app.services.stored_dead_letters import StoredDeadLetters, watch_ages
 from app.services.unstored_dead_letters import UnstoredDeadLetters
 from app.wiring.ledger import Core
@@ -34,6 +37,7 @@ class Desk:
     """What operators do is done here."""
 
     letters: DeadLetters
+    destinations: DestinationSwitches
     auditor: Auditor
 
 
@@ -44,16 +48,24 @@ async def open_desk(
     core: Core,
     rules: EnqueueRules,
     *,
+    own_names: Collection[str],
     clock: Clock,
     metrics: DeadLetterMetrics,
 ) -> AsyncIterator[Desk]:
-    """Show dead letters, and carry redrives on while the context is open."""
+    """Show dead letters and destinations, and carry redrives on while the context is open.
+
+    ``own_names`` are the destinations that routes have named.
+    """
     sender = Sender(purges=core.purges, metrics=metrics)
     if ledger is None:
         unstored = UnstoredDeadLetters(
             core.sources, queues.movers, sender, depth=core.letters_waiting, rules=rules, clock=clock
         )
-        yield Desk(letters=unstored, auditor=Auditor(None, clock))
+        yield Desk(
+            letters=unstored,
+            destinations=DestinationSwitches(None, own_names, clock),
+            auditor=Auditor(None, clock),
+        )
         return
     redriver = Redriver(ledger.dead_letters, sender)
     runner = RedriveRunner(
@@ -72,7 +84,22 @@ async def open_desk(
         wake=runner.wake,
     )
     async with runner.running():
-        yield Desk(letters=stored, auditor=Auditor(ledger.audit, clock))
+        yield Desk(
+            letters=stored,
+            destinations=DestinationSwitches(ledger.destinations, own_names, clock),
+            auditor=Auditor(ledger.audit, clock),
+        )
+
+
+def closed_desk(purges: Purges, clock: Clock, metrics: DeadLetterMetrics) -> Desk:
+    """Return a desk that knows no queue, for whoever only describes the routes."""
+
+    async def unknown(_: str) -> None:
+        return None
+
+    sender = Sender(purges=purges, metrics=metrics)
+    letters = UnstoredDeadLetters(Sources({}, {}), {}, sender, depth=unknown, rules=EnqueueRules(), clock=clock)
+    return Desk(letters=letters, destinations=DestinationSwitches(None, (), clock), auditor=Auditor(None, clock))
 
 
 @contextlib.asynccontextmanager

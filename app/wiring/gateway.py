@@ -1,37 +1,39 @@
 """Builds the gateway and serves it until a signal ends it."""
 
 import contextlib
+import logging
 import secrets
-from collections.abc import AsyncIterator
-from types import FrameType
+from collections.abc import AsyncIterator, Sequence
 
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.adapters.clock import SystemClock
 from app.config.settings import Settings
-from app.gateway.application import create_app
+from app.domain.keys import ApiKey
+from app.gateway.access import Door
+from app.gateway.application import create_app, create_service_app
 from app.gateway.openapi import openapi_yaml
 from app.gateway.parts import GatewayParts, Limits
-from app.gateway.protocol import GuardedProtocol
 from app.gateway.readiness import Readiness
-from app.ports import Clock
+from app.ports import Clock, Tracer
 from app.services.enqueueing import EnqueueRules
 from app.services.jobs import running
-from app.services.purges import Purges
-from app.services.queue_manager import QueueManager
-from app.services.submission import Submission
 from app.telemetry.metrics import PrometheusMetrics, exposition
+from app.telemetry.spans import current_trace_id
+from app.wiring.dead_letters import Desk, closed_desk, open_desk
 from app.wiring.handlers import known_payloads, known_types, load_router
-from app.wiring.ledger import make_core, opened_ledger
+from app.wiring.ledger import Core, closed_core, make_core, opened_ledger
 from app.wiring.process import Signals, package_version, start_logging
 from app.wiring.queues import open_queues
+from app.wiring.serving import KeyReader, Server, rereading_keys, serving_beside
+from app.wiring.tracing import tracing
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def gateway_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Readiness]]:
-    """Return the app over open queues, and the switch that takes it out of service.
+async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> AsyncIterator[GatewayParts]:
+    """Return what the app is made of, over open queues.
 
     Raises:
         QueueError: a queue backend cannot be opened, or a handler cannot be loaded.
@@ -50,25 +52,41 @@ async def gateway_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Readin
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
     ):
-        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
+        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
         backends = {name: queue.ping for name, queue in core.manager.backends().items()}
         readiness = Readiness(backends, {} if ledger is None else {"ledger": ledger.ping})
-        async with running(core.jobs, clock):
-            yield create_app(_parts(core.manager, readiness, clock, registry, limits)), readiness
+        own_names = {route.name for route in settings.routes if route.name is not None}
+        async with (
+            running(core.jobs, clock),
+            open_desk(queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics) as desk,
+        ):
+            yield _parts(core, desk, readiness, clock, registry, limits, door)
 
 
-def _parts(
-    manager: QueueManager, readiness: Readiness, clock: Clock, registry: CollectorRegistry, limits: Limits
+def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
+    core: Core,
+    desk: Desk,
+    readiness: Readiness,
+    clock: Clock,
+    registry: CollectorRegistry,
+    limits: Limits,
+    door: Door,
 ) -> GatewayParts:
     return GatewayParts(
-        manager=manager,
+        manager=core.manager,
+        records=core.records,
+        scheduling=core.scheduling,
+        letters=desk.letters,
+        destinations=desk.destinations,
+        auditor=desk.auditor,
         readiness=readiness,
         clock=clock,
         registry=registry,
         render_metrics=lambda: exposition(registry),
-        new_trace_id=lambda: secrets.token_hex(16),
+        new_trace_id=lambda: current_trace_id() or secrets.token_hex(16),
         version=package_version(),
         limits=limits,
+        door=door,
     )
 
 
@@ -76,33 +94,15 @@ def openapi_text() -> str:
     """Return the HTTP contract as YAML. It is the same for every configuration."""
     clock, registry = SystemClock(), CollectorRegistry()
     metrics = PrometheusMetrics(registry, ())
-    manager = QueueManager(
-        {},
-        pauses={},
-        rules=EnqueueRules(),
-        clock=clock,
-        metrics=metrics,
-        random_bits=secrets.randbits,
-        submission=Submission(None, clock=clock, metrics=metrics),
-        purges=Purges((), None, clock),
-    )
-    return openapi_yaml(create_app(_parts(manager, Readiness({}), clock, registry, Limits())))
+    core = closed_core(clock, metrics)
+    desk = closed_desk(core.purges, clock, metrics)
+    return openapi_yaml(create_app(_parts(core, desk, Readiness({}), clock, registry, Limits(), Door())))
 
 
-class _Server(uvicorn.Server):
-    """Says that it drains as soon as the signal comes, before it stops accepting."""
-
-    def __init__(self, config: uvicorn.Config, readiness: Readiness) -> None:
-        super().__init__(config)
-        self._readiness = readiness
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._readiness.draining = True
-        super().handle_exit(sig, frame)
-
-
-async def run_gateway(settings: Settings) -> None:
+async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread: KeyReader) -> None:
     """Serve until SIGTERM or SIGINT; then answer what has come in, within the grace period.
+
+    Who comes in has one of ``keys``; SIGHUP changes them to what ``reread`` returns. ``None`` lets everybody in.
 
     Raises:
         QueueError: a queue backend cannot be opened.
@@ -110,19 +110,17 @@ async def run_gateway(settings: Settings) -> None:
 
     """
     start_logging(settings)
-    async with gateway_app(settings) as (app, readiness):
-        config = uvicorn.Config(
-            app,
-            host=settings.gateway.host,
-            port=settings.gateway.port,
-            http=GuardedProtocol,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.shutdown_grace.total_seconds()) or 1,
-        )
-        readiness.started = True
+    if keys is None:
+        logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
+    door = Door(keys, guards_service=settings.gateway.metrics_auth)
+    async with (
+        tracing("mcp-queue-gateway", SystemClock()) as traced,
+        gateway_parts(settings, door, traced.tracer) as parts,
+    ):
+        apart = settings.gateway.metrics_port is not None
+        app = traced.of_requests(create_app(parts, with_service=not apart))
+        parts.readiness.started = True
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
-        with Signals().heard():
-            await _Server(config, readiness).serve()
+        with Signals().heard(), rereading_keys(door, reread):
+            async with serving_beside(create_service_app(parts) if apart else None, settings):
+                await Server(app, settings, parts.readiness).serve()

@@ -5,17 +5,24 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from app.adapters.cron import next_tick
 from app.adapters.ledger.ledger import Ledger, open_ledger
+from app.adapters.ledger.migrate import migrate
 from app.config.settings import Settings
 from app.domain.queues import Backend
-from app.ports import Clock, LedgerMetrics, Metrics
+from app.ports import Clock, LedgerMetrics, Metrics, Tracer
 from app.services.enqueueing import EnqueueRules
 from app.services.jobs import Job
 from app.services.promotion import Promoter, promoting
 from app.services.purges import Purges, watch_purges
 from app.services.queue_manager import QueueManager
 from app.services.retention import Retention, pruning
+from app.services.scheduling import Scheduling, ticking
+from app.services.sources import Sources
+from app.services.stored_dead_letters import counting
 from app.services.submission import EnqueueLedger, Submission
+from app.services.task_records import TaskRecords
+from app.services.tracing import NO_TRACER
 from app.wiring.queues import Queues
 
 
@@ -30,23 +37,51 @@ async def opened_ledger(settings: Settings, clock: Clock, metrics: LedgerMetrics
         yield ledger
 
 
+async def migrate_ledger(settings: Settings) -> None:
+    """Bring the tables of the configured ledger up to date.
+
+    Raises:
+        LedgerSchemaError: they are newer than this version of the program.
+        LedgerUnavailableError: the database does not answer, or refuses.
+
+    """
+    if settings.ledger.url is not None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        await migrate(settings.ledger.url)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """What both processes share around the queues: the door to them, and the jobs that either may do."""
 
     manager: QueueManager
+    records: TaskRecords
+    scheduling: Scheduling
     purges: Purges
+    sources: Sources
     jobs: tuple[Job, ...]
+
+    async def letters_waiting(self, queue: str) -> int | None:
+        """Return how many dead letters of ``queue`` wait for a person."""
+        return (await self.manager.stats(queue)).dead_letters
 
 
 def make_core(
-    settings: Settings, queues: Queues, ledger: Ledger | None, rules: EnqueueRules, *, clock: Clock, metrics: Metrics
+    settings: Settings,
+    queues: Queues,
+    ledger: Ledger | None,
+    rules: EnqueueRules,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    tracer: Tracer = NO_TRACER,
 ) -> Core:
     """Put the manager together, with or without a ledger."""
     on_sqs = {spec.public_name for spec in settings.queues if spec.backend is Backend.SQS}
     purges = Purges(on_sqs, None if ledger is None else ledger.queues, clock)
     doors = None if ledger is None else EnqueueLedger(tasks=ledger.tasks, claims=ledger.claims, held=ledger.held)
     pauses = {} if ledger is None else dict.fromkeys(queues.public, ledger.queues)
+    sources = Sources(queues.public, queues.by_name)
     manager = QueueManager(
         queues.public,
         pauses={**pauses, **queues.pauses},
@@ -57,21 +92,58 @@ def make_core(
         submission=Submission(doors, clock=clock, metrics=metrics),
         purges=purges,
         store=None if ledger is None else ledger.tasks,
+        stored_letters=None if ledger is None else counting(ledger.dead_letters, sources),
+        tracer=tracer,
     )
-    jobs = () if ledger is None else _ledger_jobs(settings, queues, ledger, purges, clock=clock, metrics=metrics)
-    return Core(manager=manager, purges=purges, jobs=jobs)
+    scheduling = Scheduling(None if ledger is None else ledger.schedules, manager, next_tick=next_tick, clock=clock)
+    jobs: tuple[Job, ...] = ()
+    if ledger is not None:
+        promoter = Promoter(
+            ledger.held, ledger.dead_letters, queues.public, clock=clock, metrics=metrics, closed=purges.closed
+        )
+        jobs = (
+            watch_purges(purges),
+            promoting(promoter),
+            ticking(scheduling, promoter.promote),
+            pruning(_retention(settings, ledger, clock)),
+        )
+    return Core(
+        manager=manager,
+        records=TaskRecords(None if ledger is None else ledger.tasks, queues.public),
+        scheduling=scheduling,
+        purges=purges,
+        sources=sources,
+        jobs=jobs,
+    )
 
 
-def _ledger_jobs(
-    settings: Settings, queues: Queues, ledger: Ledger, purges: Purges, *, clock: Clock, metrics: Metrics
-) -> tuple[Job, ...]:
-    promoter = Promoter(
-        ledger.held, ledger.dead_letters, queues.public, clock=clock, metrics=metrics, closed=purges.closed
+def closed_core(clock: Clock, metrics: Metrics) -> Core:
+    """Return a core that knows no queue, for whoever only describes the routes."""
+    purges = Purges((), None, clock)
+    manager = QueueManager(
+        {},
+        pauses={},
+        rules=EnqueueRules(),
+        clock=clock,
+        metrics=metrics,
+        random_bits=secrets.randbits,
+        submission=Submission(None, clock=clock, metrics=metrics),
+        purges=purges,
     )
-    retention = Retention(
+    return Core(
+        manager=manager,
+        records=TaskRecords(None, {}),
+        scheduling=Scheduling(None, manager, next_tick=next_tick, clock=clock),
+        purges=purges,
+        sources=Sources({}, {}),
+        jobs=(),
+    )
+
+
+def _retention(settings: Settings, ledger: Ledger, clock: Clock) -> Retention:
+    return Retention(
         ledger.tasks,
         clock=clock,
         ended=settings.ledger.retention,
         dead_letters=settings.ledger.dead_letter_retention,
     )
-    return (watch_purges(purges), promoting(promoter), pruning(retention))

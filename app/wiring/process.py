@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app.config.settings import Settings
 from app.telemetry.logs import configure_logging
+
+logger = logging.getLogger(__name__)
 
 
 def package_version() -> str:
@@ -20,9 +23,14 @@ def package_version() -> str:
 
 
 def start_logging(settings: Settings) -> None:
-    """Write log lines to the standard error; a project's own handlers log at the product's level."""
+    """Write log lines to the standard error, first what is configured but probably not meant.
+
+    A project's own handlers log at the product's level.
+    """
     packages = {"app", *(name.split(".")[0] for name in settings.handlers)}
     configure_logging(settings.logs.level, settings.logs.format, sys.stderr, sorted(packages))
+    for warning in settings.warnings:
+        logger.warning(warning)
 
 
 class Signals:

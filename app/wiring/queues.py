@@ -1,9 +1,10 @@
 """Opens the queues of a configuration, whichever backend each lies on."""
 
 import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from app.adapters.s3 import S3PayloadStore
@@ -13,10 +14,12 @@ from app.adapters.sqs.client import CallMetrics
 from app.config.settings import Settings
 from app.domain.queues import Backend, QueueKind, QueueSpec
 from app.domain.serialization import JsonTaskSerializer
-from app.ports import Clock, PauseSwitch, PayloadStore, Queue
+from app.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
 from app.services.foreign_dead_letters import ForeignDeadLetters
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
+
+logger = logging.getLogger(__name__)
 
 _ESCAPED = 6
 EMBEDDED_FILE = "queue.db"
@@ -28,12 +31,13 @@ EMBEDDED_WAIT = timedelta(seconds=1)
 class Queues:
     """Every queue: ``by_name`` with levels and dead-letter queues, ``public`` as clients know them.
 
-    ``pauses`` holds the switch of each public queue that has one.
+    ``pauses`` holds the switch of each public queue that has one, ``movers`` what moves its dead letters back.
     """
 
     by_name: Mapping[str, Queue]
     public: Mapping[str, ProducerQueue]
     pauses: Mapping[str, PauseSwitch]
+    movers: Mapping[str, MessageMover] = field(default_factory=dict)
 
 
 @contextlib.asynccontextmanager
@@ -49,6 +53,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
     async with contextlib.AsyncExitStack() as stack:
         by_name: dict[str, Queue] = {}
         pauses: PauseSwitch | None = None
+        movers: Mapping[str, MessageMover] = {}
         if any(spec.backend is Backend.SQLITE for spec in physical):
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
@@ -70,10 +75,13 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 payload_store=await _payload_store(settings, physical, stack),
             )
             await stack.enter_async_context(sqs)
+            for warning in sqs.warnings:
+                logger.warning("%s", warning)
             by_name |= {spec.name: sqs.queue(spec.name) for spec in physical if spec.backend is Backend.SQS}
+            movers = sqs.movers
         by_name = {spec.name: _with_letters(spec, by_name) for spec in physical}
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
-        yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses))
+        yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses), movers=movers)
 
 
 async def _payload_store(

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.localstack import of_session
 from tests.support.stack import ROOT, free_port
 from tests.support.waiting import eventually
 
@@ -116,6 +117,30 @@ async def test_a_new_user_gets_through_the_readme(visitor: Visitor) -> None:
     assert product.returncode == 0
 
 
+@pytest.mark.timeout(300)
+async def test_the_same_commands_run_on_sqs(visitor: Visitor, pytestconfig: pytest.Config) -> None:
+    """Three variables are all that an emulator takes: no region, no credentials."""
+    localstack = of_session(pytestconfig)
+    visitor.environment = {name: value for name, value in visitor.environment.items() if not name.startswith("AWS_")}
+    visitor.environment["SQS_WAIT_TIME_SECONDS"] = "1"  # a drain waits for open polls
+    queues = visitor.command("export SQS_QUEUE_URL").replace("http://127.0.0.1:4566", localstack.url)
+    async with visitor.running(f"sh -c '{queues} && exec make run'") as product:
+        assert f":{visitor.gateway}/docs" in await line_with(product, "Swagger UI")
+        echo = next(block for block in BLOCKS if block.startswith("curl"))
+        created = json.loads(await visitor.run(visitor.command(echo)))
+
+        async def completed() -> bool:
+            return (await task(visitor, created["id"]))["status"] == "completed"
+
+        await eventually(completed, 20, "the task is completed")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{visitor.gateway}/v1/queues/tasks") as answer,
+        ):
+            assert "sqs" == (await answer.json())["backend"]
+    assert product.returncode == 0
+
+
 async def _connected(port: int) -> bool:
     async def look() -> bool:
         try:
@@ -130,8 +155,8 @@ async def _connected(port: int) -> bool:
 
 
 def test_every_command_of_the_readme_is_accounted_for() -> None:
-    """A new one needs a test, or a reason: these need SQS, or are this very suite."""
-    elsewhere = ("export SQS_QUEUE_URL", "make test")
-    tested = ("make run", "curl", "python3 docs/examples/receiver.py", ".venv/bin/mcp-queue")
+    """A new one needs a test, or a reason: this one runs this very suite."""
+    elsewhere = ("make test",)
+    tested = ("make run", "export SQS_QUEUE_URL", "curl", "python3 docs/examples/receiver.py", ".venv/bin/mcp-queue")
 
     assert [] == [block for block in BLOCKS if not block.startswith((*elsewhere, *tested))]

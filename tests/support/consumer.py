@@ -23,8 +23,9 @@ from app.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTr
 from app.domain.retry import ExponentialBackoff, RetryPolicy
 from app.domain.serialization import JsonTaskSerializer
 from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Admission, AttemptRecord, Execution, ExecutionLog
+from app.ports import Admission, AttemptRecord, Execution, ExecutionLog, Tracer
 from app.services.execution_memory import ExecutionMemory
+from app.services.tracing import NO_TRACER
 
 SECOND = timedelta(seconds=1)
 
@@ -146,6 +147,7 @@ class Faulty:
         self.inner = queue
         self.faults: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
+        self.rescheduled: list[str] = []
         self.traits_override: QueueTraits | None = None
         self.spec_override: QueueSpec | None = None
 
@@ -181,6 +183,7 @@ class Faulty:
     async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
         """Fail or pass on."""
         self._maybe_fail("reschedule")
+        self.rescheduled.append(delivery.task.id if delivery.task else "")
         await self.inner.reschedule(delivery, task, delay)
 
     async def release(self, delivery: Delivery) -> None:
@@ -257,6 +260,8 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
     processing_timeout: timedelta = timedelta(seconds=300),
     log: ExecutionLog | None = None,
     limits: Sequence[LimitRule] = (),
+    tracer: Tracer = NO_TRACER,
+    withdrawn: Callable[[Task, Delivery], bool] = lambda *_: False,
 ) -> ConsumerKit:
     """Put a consumer together; nothing runs yet."""
     clock, serializer = FakeClock(), JsonTaskSerializer()
@@ -277,6 +282,7 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
         log=recording,
         policy=RetryPolicy(ExponentialBackoff(SECOND, timedelta(seconds=8))),
         extender=extender,
+        withdrawn=withdrawn,
     )
     destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=limits)
     pool = WorkerPool(
@@ -284,7 +290,7 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
         slots=slots,
         batch_size=10,
         clock=clock,
-        receiver=Receiver(clock=clock, random=lambda: 1.0, metrics=metrics, extender=extender),
+        receiver=Receiver(clock=clock, random=lambda: 1.0, metrics=metrics, extender=extender, tracer=tracer),
         admitter=Admitter(clock=clock, log=recording, fallback=ExecutionMemory()),
         runner=AttemptRunner(
             clock=clock,
@@ -292,6 +298,7 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
             dispatcher=dispatcher,
             settlement=settlement,
             processing_timeout=processing_timeout,
+            tracer=tracer,
         ),
         settlement=settlement,
         extender=extender,

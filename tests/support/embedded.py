@@ -21,7 +21,6 @@ class RawSerializer(JsonTaskSerializer):
 
 async def put_raw(data_dir: Path, queue: str, bodies: list[str]) -> None:
     """Put message bodies into a queue that no task is behind."""
-    data_dir.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     async with SqliteBackend(data_dir / "queue.db", clock=clock, serializer=RawSerializer()) as backend:
         target = backend.queue(QueueSpec(name=queue, kind=QueueKind.STANDARD, backend=Backend.SQLITE))

@@ -1,6 +1,6 @@
 """The gateway over queues in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -9,23 +9,35 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.adapters.clock import FakeClock
+from app.adapters.cron import next_tick
 from app.adapters.memory import MemoryPauseSwitch, MemoryQueue
 from app.domain.addresses import EgressPolicy
 from app.domain.payloads import common_payloads
 from app.domain.queues import Backend, QueueKind, QueueSpec
 from app.domain.serialization import JsonTaskSerializer
+from app.gateway.access import Door
 from app.gateway.application import create_app
 from app.gateway.parts import GatewayParts, Limits
 from app.gateway.readiness import Readiness
-from app.ports import PauseSwitch
+from app.ports import AuditLog, PauseSwitch
+from app.services.auditing import Auditor
+from app.services.dead_letters import DeadLetters
+from app.services.destinations import DestinationSwitches
 from app.services.enqueueing import EnqueueRules
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
 from app.services.purges import Purges
 from app.services.queue_manager import QueueManager
+from app.services.redriving import Redriver, Sender
+from app.services.scheduling import Scheduling
+from app.services.sources import Sources
+from app.services.stored_dead_letters import StoredDeadLetters, counting
 from app.services.submission import Submission
+from app.services.task_records import TaskRecords
+from app.services.unstored_dead_letters import UnstoredDeadLetters
 from app.telemetry.metrics import PrometheusMetrics, exposition
 from tests.support.clock import START
+from tests.support.ledger import LedgerHarness, enqueue_ledger
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 
@@ -40,17 +52,21 @@ class GatewayKit:
     """A gateway and what it is made of.
 
     Queues: ``tasks`` (standard) and ``orders`` (FIFO), both with the dead-letter queue ``dlq``; ``work`` (priority,
-    levels 0 and 3) without one.
+    levels 0 and 3) without one. With a ``harness`` its ledger remembers tasks, on the harness's clock.
     """
 
     limits: Limits = field(default_factory=Limits)
+    door: Door = field(default_factory=Door)
     max_depth: int | None = None
     max_task_bytes: int = 1024 * 1024
     extra: Mapping[str, ProducerQueue] = field(default_factory=dict)
+    audit: AuditLog | None = None
+    harness: LedgerHarness | None = None
 
     def __post_init__(self) -> None:
         """Build it."""
-        self.clock = FakeClock(START)
+        ledger = None if self.harness is None else self.harness.ledger
+        self.clock = FakeClock(START) if self.harness is None else self.harness.clock
         self.serializer = JsonTaskSerializer()
         self.registry = CollectorRegistry()
         self.metrics = PrometheusMetrics(self.registry, common_payloads())
@@ -72,15 +88,28 @@ class GatewayKit:
         }
         switches: dict[str, PauseSwitch] = {"tasks": self.pauses, "orders": self.pauses}
         numbers = count(1)
+        rules = EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy())
+        purges, sources = Purges((), None, self.clock), Sources(self.queues, {"dlq": self.dlq})
         self.manager = QueueManager(
             self.queues,
             pauses=switches,
-            rules=EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy()),
+            rules=rules,
             clock=self.clock,
             metrics=self.metrics,
             random_bits=lambda _: next(numbers),
-            submission=Submission(None, clock=self.clock, metrics=self.metrics),
-            purges=Purges((), None, self.clock),
+            submission=Submission(
+                None if ledger is None else enqueue_ledger(ledger), clock=self.clock, metrics=self.metrics
+            ),
+            purges=purges,
+            store=None if ledger is None else ledger.tasks,
+            stored_letters=None if ledger is None else counting(ledger.dead_letters, sources),
+        )
+        self.records = TaskRecords(None if ledger is None else ledger.tasks, self.queues)
+        self.scheduling = Scheduling(
+            None if ledger is None else ledger.schedules, self.manager, next_tick=next_tick, clock=self.clock
+        )
+        self.letters = self._letters(
+            sources, Sender(purges=purges, metrics=self.metrics), rules, lambda _: next(numbers)
         )
         pings = {name: queue.ping for name, queue in self.manager.backends().items()}
         self.readiness = Readiness(pings, time_limit=timedelta(seconds=1))
@@ -91,10 +120,38 @@ class GatewayKit:
         """Return a queue in memory on the kit's clock."""
         return MemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=dead_letters)
 
+    def _letters(
+        self, sources: Sources, sender: Sender, rules: EnqueueRules, random_bits: Callable[[int], int]
+    ) -> DeadLetters:
+        if self.harness is None:
+            return UnstoredDeadLetters(sources, {}, sender, depth=self._letters_waiting, rules=rules, clock=self.clock)
+        ledger = self.harness.ledger
+        return StoredDeadLetters(
+            ledger.dead_letters,
+            ledger.redrives,
+            ledger.tasks,
+            sources,
+            Redriver(ledger.dead_letters, sender),
+            depth=self._letters_waiting,
+            rules=rules,
+            clock=self.clock,
+            random_bits=random_bits,
+            wake=lambda: None,
+        )
+
+    async def _letters_waiting(self, queue: str) -> int | None:
+        return (await self.manager.stats(queue)).dead_letters
+
     def parts(self) -> GatewayParts:
         """Return the parts of the gateway."""
+        ledger = None if self.harness is None else self.harness.ledger
         return GatewayParts(
             manager=self.manager,
+            records=self.records,
+            scheduling=self.scheduling,
+            letters=self.letters,
+            auditor=Auditor(self.audit if ledger is None else ledger.audit, self.clock),
+            destinations=DestinationSwitches(None if ledger is None else ledger.destinations, {"billing"}, self.clock),
             readiness=self.readiness,
             clock=self.clock,
             registry=self.registry,
@@ -102,4 +159,5 @@ class GatewayKit:
             new_trace_id=lambda: TRACE_ID,
             version="1.2.3",
             limits=self.limits,
+            door=self.door,
         )

@@ -1,9 +1,14 @@
 """Handlers of the acceptance tests. Each execution leaves one line in the file that ``TEST_EFFECTS`` names."""
 
 import asyncio
+import hashlib
 import json
 import os
 import time
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from app.domain.errors import PermanentError, RetryableError
 from app.domain.task import JsonValue, Task
@@ -67,3 +72,35 @@ def leave(task: Task, what: str) -> None:
         os.write(descriptor, json.dumps(line).encode() + b"\n")
     finally:
         os.close(descriptor)
+
+
+class Failures(BaseModel):
+    """The payload of ``test.stumbling``."""
+
+    failures: int
+    mark: str = ""
+
+
+@router.task("test.stumbling", payload=Failures)
+async def fail_as_often_as_told(task: Task, told: Failures) -> JsonValue:
+    """Fail so often, then succeed. The lines tell how often: a FIFO message does not say which attempt it is."""
+    if failures_of(task) < told.failures:
+        leave(task, "failed")
+        raise RetryableError("not yet")
+    leave(task, "ok")
+    return None
+
+
+@router.task("test.digest")
+async def digest(task: Task) -> JsonValue:
+    """Leave the SHA-256 of a large text in place of the text."""
+    text = str(task.payload)
+    leave(replace(task, payload={"size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}), "ok")
+    return None
+
+
+def failures_of(task: Task) -> int:
+    """Return how often the task failed, by the lines that its executions left."""
+    path = Path(os.environ["TEST_EFFECTS"])
+    lines = path.read_text().splitlines() if path.exists() else []
+    return sum(line["id"] == task.id and line["what"] == "failed" for line in map(json.loads, lines))

@@ -48,6 +48,13 @@ class Service:
 
     async def start(self) -> None:
         """Start the process and wait until it is ready."""
+        process = self._launch()
+        async with asyncio.timeout(START_TIME), aiohttp.ClientSession() as session:
+            while not await self._ready(session):
+                assert process.poll() is None, f"{self.name} ended: {self.log.read_text()}"
+                await pause()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         self.output = self.log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", self.name],
@@ -56,10 +63,7 @@ class Service:
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
-        async with asyncio.timeout(START_TIME), aiohttp.ClientSession() as session:
-            while not await self._ready(session):
-                assert self.process.poll() is None, f"{self.name} ended: {self.log.read_text()}"
-                await pause()
+        return self.process
 
     async def _ready(self, session: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientError):

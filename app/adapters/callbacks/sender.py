@@ -7,7 +7,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from string import printable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -18,7 +18,7 @@ from app.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLooku
 from app.adapters.callbacks.signing import Signer
 from app.domain.addresses import Destination, EgressPolicy, check_url
 from app.domain.errors import CallbackFailedError, CallbackRejectedError, RefusedAddressError
-from app.ports import CallbackRequest, CallbackResponse, Clock, Metrics
+from app.ports import CallbackRequest, CallbackResponse, Clock
 
 #: How much of an answer is read, in bytes.
 MAX_ANSWER = 64 * 1024
@@ -28,6 +28,14 @@ _KEEP_ALIVE = 4.0
 _DEFAULT_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "mcp-queue"}
 # aiohttp warns of longer bodies in one piece, since writing them holds up the loop.
 _LARGE_BODY = 1024 * 1024
+
+
+class CallbackMetrics(Protocol):
+    """What is counted of callbacks."""
+
+    def callback(self, outcome: str) -> None:
+        """Count a callback: ``ok``, ``retryable``, ``rejected`` or ``refused``."""
+        ...
 
 
 class AiohttpCallbackSender:
@@ -40,7 +48,7 @@ class AiohttpCallbackSender:
         self,
         policy: EgressPolicy,
         clock: Clock,
-        metrics: Metrics,
+        metrics: CallbackMetrics,
         *,
         secrets: Sequence[str] = (),
         connect_timeout: timedelta = timedelta(seconds=10),

@@ -99,6 +99,7 @@ class SqsBackend:
         except KeyError:
             raise QueueNotFoundError(name) from None
 
+    @property
     def movers(self) -> Mapping[str, MessageMover]:
         """Return what moves dead letters back, by the name of the queue that they go to; a level has none."""
         return self._movers

@@ -26,6 +26,10 @@ CALL_DEADLINE: Final = timedelta(seconds=18)
 #: A poll is given up when it answers this much later than it was asked to.
 POLL_GRACE: Final = timedelta(seconds=10)
 
+#: For emulators, which take any.
+_ANY_REGION: Final = "us-east-1"
+_ANY_KEY: Final = "emulator"
+
 _CONNECT_TIMEOUT = 3
 _READ_TIMEOUT = 6
 
@@ -116,11 +120,21 @@ class Connections:
             max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": 3 if retry else 1},
         )
+        await self._fill_in()
         stack = AsyncExitStack()
         sqs = await stack.enter_async_context(
             self._session.create_client("sqs", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
         )
         return Client(sqs, self._metrics, stack.aclose, await self._direct(sqs))
+
+    async def _fill_in(self) -> None:
+        """Let an emulator, which is what plain http means, be used where nothing of AWS is set up."""
+        if self._endpoint_url is None or not self._endpoint_url.startswith("http://"):
+            return
+        if self._region is None and self._session.get_config_variable("region") is None:
+            self._region = _ANY_REGION
+        if await self._session.get_credentials() is None:
+            self._session.set_credentials(_ANY_KEY, _ANY_KEY)
 
     async def _direct(self, sqs: "SQSClient") -> Direct | None:
         credentials = await self._session.get_credentials()

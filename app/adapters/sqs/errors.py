@@ -27,6 +27,10 @@ class UnansweredError(BackendUnavailableError):
     """The call got no answer, so it may or may not have happened."""
 
 
+class MissingQueueError(BackendUnavailableError):
+    """There is no such queue at SQS, or not for these credentials."""
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """The error that a code becomes, and the outcome that its calls are counted under."""
@@ -57,7 +61,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "TooManyEntriesInBatchRequest": _DEFECT,
     "InvalidAddress": _OPERATOR,
     "InvalidSecurity": _OPERATOR,
-    "QueueDoesNotExist": _OPERATOR,
+    "QueueDoesNotExist": Meaning(MissingQueueError, "operator"),
     "InvalidIdFormat": _LEASE_LOST,
     "MessageNotInflight": _LEASE_LOST,
     "ReceiptHandleIsInvalid": _LEASE_LOST,

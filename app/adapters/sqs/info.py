@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.adapters.sqs.client import Client
+from app.adapters.sqs.errors import MissingQueueError
 from app.adapters.sqs.limits import MAX_MESSAGE_BYTES
 from app.domain.errors import QueueError, QueueSetupError
 from app.domain.queues import QueueSpec
@@ -41,11 +42,12 @@ async def resolve(client: Client, spec: QueueSpec) -> QueueInfo:
 
     """
     try:
-        url = await _url_of(client, spec.url or spec.name)
+        url = await url_of(client, spec.url or spec.name)
         answer = await client.call("GetQueueAttributes", {"QueueUrl": url, "AttributeNames": ["All"]})
         info = _info(url, answer["Attributes"])
     except QueueError as error:
-        message = f"queue {spec.name!r} ({spec.url}): {error}"
+        hint = "; mcp-queue queues apply creates it" if isinstance(error, MissingQueueError) else ""
+        message = f"queue {spec.name!r} ({spec.url}): {error}{hint}"
         raise QueueSetupError(message) from error
     if info.fifo != spec.fifo:
         found, wanted = ("fifo", "standard") if info.fifo else ("standard", "fifo")
@@ -83,7 +85,13 @@ def _policy_warnings(name: str, spec: QueueSpec, info: QueueInfo, policy: Redriv
     return found
 
 
-async def _url_of(client: Client, address: str) -> str:
+async def url_of(client: Client, address: str) -> str:
+    """Return the URL of a queue that is known by URL, which is not asked for, by ARN or by name.
+
+    Raises:
+        MissingQueueError: there is none of that ARN or name.
+
+    """
     if "://" in address:
         return address
     if address.startswith("arn:"):
@@ -100,11 +108,12 @@ def _info(url: str, attributes: Mapping[str, str]) -> QueueInfo:
         arn=attributes["QueueArn"],
         fifo=attributes.get("FifoQueue") == "true",
         max_message_bytes=int(attributes.get("MaximumMessageSize", MAX_MESSAGE_BYTES)),
-        redrive=_redrive(attributes.get("RedrivePolicy")),
+        redrive=read_redrive(attributes.get("RedrivePolicy")),
     )
 
 
-def _redrive(text: str | None) -> RedrivePolicy | None:
+def read_redrive(text: str | None) -> RedrivePolicy | None:
+    """Return the redrive policy that SQS writes as ``text``."""
     if not text:
         return None
     policy = json.loads(text)

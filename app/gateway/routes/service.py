@@ -7,7 +7,9 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
+from app.domain.keys import KeyScope
 from app.gateway.incoming import Incoming
+from app.gateway.openapi import security
 from app.gateway.parts import GatewayParts
 from app.gateway.routing import add_route
 from app.gateway.schemas import HealthView, ReadinessView
@@ -24,7 +26,9 @@ class ServiceRoutes:
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
-        add = partial(add_route, router, tags=["Service"])
+        # A key is asked for where the door guards these paths; by themselves they are open.
+        optional = {"security": [{}, *security(KeyScope.READ)]}
+        add = partial(add_route, router, tags=["Service"], scope=KeyScope.READ, openapi_extra=optional)
         add("GET /healthz", self.get_health, view=HealthView, refused=(), summary="Is the process up?")
         ready = ("backend_unavailable",)
         add("GET /readyz", self.get_readiness, view=ReadinessView, refused=ready, summary="Should it get requests?")

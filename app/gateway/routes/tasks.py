@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.domain.claims import Answer
 from app.domain.errors import FieldError, InvalidTaskError
+from app.domain.keys import KeyScope
 from app.domain.strict_json import MalformedJsonError, dumps, loads
 from app.domain.task import JsonValue
 from app.gateway.incoming import JSON, NDJSON, Incoming
@@ -16,7 +17,7 @@ from app.gateway.problems import problem_of
 from app.gateway.routing import QueueName, add_route
 from app.gateway.schemas import BatchView, TaskBatch, TaskView
 from app.gateway.tracing import traceparent
-from app.gateway.views import answer, replay, task_members
+from app.gateway.views import answer, replay, replayed_members, task_members
 from app.services.enqueueing import check_batch_size
 from app.services.new_task import BatchTask, NewTask, read_new_task
 from app.services.queue_manager import QueueManager
@@ -69,6 +70,7 @@ class TaskRoutes:
             self.enqueue_task,
             view=TaskView,
             refused=(*codes, *_TASK_CODES),
+            scope=KeyScope.ENQUEUE,
             status_code=202,
             summary="Enqueue a task",
             tags=["Tasks"],
@@ -81,6 +83,7 @@ class TaskRoutes:
             self.enqueue_tasks,
             view=BatchView,
             refused=codes,
+            scope=KeyScope.ENQUEUE,
             status_code=202,
             summary="Enqueue up to 1,000 tasks",
             tags=["Tasks"],
@@ -167,11 +170,10 @@ def _batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception]) -> Respon
 
 
 def _verdict_members(index: int, verdict: Enqueued | Replayed | Exception) -> dict[str, object]:
-    if isinstance(verdict, Replayed):
-        return {"index": index, "status": verdict.answer.status, "id": verdict.task_id}
-    if isinstance(verdict, Enqueued):
-        members: dict[str, object] = {"index": index, "status": ACCEPTED, "id": verdict.task.id}
-        return {**members, "deduplicated": True} if verdict.deduplicated else members
+    if isinstance(verdict, Enqueued | Replayed):
+        task = task_members(verdict) if isinstance(verdict, Enqueued) else replayed_members(verdict)
+        members: dict[str, object] = {"index": index, "status": ACCEPTED, "id": task["id"]}
+        return {**members, "deduplicated": True} if "deduplicated" in task else members
     problem = problem_of(verdict)
     if problem is None:
         raise verdict

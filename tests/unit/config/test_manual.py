@@ -16,7 +16,7 @@ def test_every_setting_stands_in_the_manual() -> None:
 
 
 def test_the_committed_manual_is_the_generated_one() -> None:
-    """make manual writes it."""
+    """It is written by make manual."""
     assert configuration_page() == (ROOT / "docs" / "configuration.md").read_text()
 
 

@@ -417,3 +417,19 @@ async def test_a_running_task_can_be_canceled(consumer: KitFactory) -> None:
 
     assert [TaskStatus.CANCELED] == [record.status for record in kit.log.records]
     assert await kit.depth() == 0
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_the_handlers_own_failure(consumer: KitFactory) -> None:
+    """A handler that awaits something cancelled has failed; it is neither stopped nor left to its lease."""
+
+    async def await_the_cancelled(_task: Task) -> JsonValue:
+        future: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        return await future
+
+    kit = await consumer(await_the_cancelled)
+    await kit.enqueue(kit.task(max_retries=0))
+    await kit.pass_time()
+
+    (letter,) = await kit.dead_letters()
+    assert letter.task.metadata["failure_reason"].startswith("the handler was cancelled by something")

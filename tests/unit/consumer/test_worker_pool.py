@@ -1,6 +1,7 @@
 """Slots, lanes, leases and the end of the process."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -210,6 +211,26 @@ async def test_followers_are_given_back_in_order_when_the_head_fails(consumer: K
     calls = [call for call in kit.queues["orders"].calls if call != "receive"]
     assert ["reschedule", "release", "release"] == calls[:3]
     assert {"t0"} == {task_id for task_id, _ in kit.dispatcher.ran[:1]}
+
+
+async def test_followers_are_hidden_as_long_as_a_head_that_keeps_its_body(consumer: KitFactory) -> None:
+    """Before it, so that none of them is ever visible alone."""
+
+    async def fail(_task: Task) -> JsonValue:
+        raise RetryableError("not now")
+
+    def keep_bodies(kit: ConsumerKit) -> None:
+        GroupedReceive(kit)
+        queue = kit.queues["orders"]
+        queue.traits_override = replace(queue.traits, rewrites=False)
+
+    kit = await consumer(fail, specs=[fifo()], slots=5, prepare=keep_bodies)
+    await kit.enqueue(*(kit.task(f"t{i}", "orders", group="g") for i in range(3)), queue="orders")
+    await kit.pass_time(21)
+
+    calls = [call for call in kit.queues["orders"].calls if call != "receive"]
+    assert ["reschedule"] * 3 == calls[:3]
+    assert ["t1", "t2", "t0"] == kit.queues["orders"].rescheduled[:3]
 
 
 async def test_a_dead_lettered_head_lets_its_group_go_on(consumer: KitFactory) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from app.domain.schedules import TICK_TOLERANCE, Misfire, Schedule, Tick, plan_tick
+from app.domain.schedules import TICK_TOLERANCE, Misfire, Schedule, Tick, plan_tick, replacing
 from app.domain.task import Task
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,3 +49,20 @@ def test_missed_ticks_run_once_where_asked() -> None:
 def test_schedule_that_is_not_due_stays_as_it_is(due: datetime | None) -> None:
     """There is nothing to run, and nothing to move."""
     assert Tick(None, due) == plan(replace(SCHEDULE, next_run_at=due), DUE)
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "expected"),
+    [
+        pytest.param({}, {"queue": "other"}, DUE, id="the same times go on, a due tick included"),
+        pytest.param({}, {"cron": "0 * * * *"}, DUE + HOUR, id="other ticks begin anew"),
+        pytest.param({}, {"timezone": "Europe/Berlin"}, DUE + HOUR, id="as in another time zone"),
+        pytest.param({"next_run_at": None, "paused": True}, {}, DUE + HOUR, id="a pause ends with the next tick"),
+        pytest.param({}, {"next_run_at": None, "paused": True}, None, id="a paused one has no tick"),
+    ],
+)
+def test_replaced_schedule_goes_on(known: dict[str, Any], new: dict[str, Any], expected: datetime | None) -> None:
+    """Where its times are the same, no tick is dropped and none doubled; it never forgets when it ran."""
+    before = replace(SCHEDULE, last_run_at=DUE - HOUR, **known)
+    after = replacing(before, replace(SCHEDULE, **{"next_run_at": DUE + HOUR, **new}))
+    assert (expected, DUE - HOUR) == (after.next_run_at, after.last_run_at)

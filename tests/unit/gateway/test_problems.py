@@ -181,7 +181,10 @@ async def test_wrong_method_says_which_are_right(kit: GatewayKit, method: str, p
 def test_every_code_has_an_error_of_its_own_or_is_http() -> None:
     """The table of codes holds nothing that is never answered."""
     raised = {code for _, _, code in EXPECTED}
-    http = {"method_not_allowed", "request_too_large", "unsupported_media_type", "confirmation_mismatch"}
+    http = {
+        "unauthenticated", "forbidden", "method_not_allowed", "request_too_large", "unsupported_media_type",
+        "confirmation_mismatch",
+    }  # fmt: skip
     assert set(STATUSES) == raised | http | {"internal_error"}
 
 

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from app.adapters.clock import FakeClock
 from app.domain.errors import BackendUnavailableError
 from app.services.jobs import Job, running
@@ -21,3 +23,23 @@ async def test_a_job_that_fails_is_done_again_at_its_next_time() -> None:
         await clock.advance(timedelta(seconds=25))
 
     assert [0.0, 10.0, 20.0] == done
+
+
+async def test_failure_that_goes_on_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A database that is down for hours fills no log; what fails anew, or otherwise, is said again."""
+    clock = FakeClock()
+    errors = [BackendUnavailableError("down")] * 3 + [
+        None,
+        BackendUnavailableError("down"),
+        BackendUnavailableError("odd"),
+    ]
+
+    async def work() -> None:
+        error = errors.pop(0) if errors else None
+        if error is not None:
+            raise error
+
+    async with running([Job("job", timedelta(seconds=1), work)], clock):
+        await clock.advance(timedelta(seconds=10))
+
+    assert ["job failed: down", "job failed: down", "job failed: odd"] == caplog.messages

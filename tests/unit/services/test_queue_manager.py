@@ -1,9 +1,11 @@
 """The gateway's only door to queues."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.adapters.clock import FakeClock
 from app.adapters.memory import MemoryQueue
 from app.domain.errors import (
     DelayNotSupportedError,
@@ -14,6 +16,7 @@ from app.domain.errors import (
     QueueNotFoundError,
 )
 from app.domain.queues import QueueKind, QueueSpec, QueueStats
+from app.domain.serialization import JsonTaskSerializer
 from app.domain.task import TaskStatus
 from app.services.enqueueing import EnqueueRules
 from app.services.new_task import BatchTask, NewTask
@@ -22,8 +25,10 @@ from app.services.producing import ProducerQueue
 from app.services.purges import Purges
 from app.services.queue_manager import QueueManager
 from app.services.submission import Draft, Enqueued, IdempotencyKey, Submission
-from tests.support.clock import HOUR, NOW
+from tests.support.clock import HOUR, MINUTE, NOW
 from tests.support.gateway import GatewayKit, make_spec
+from tests.support.ledger import LedgerHarness, a_task
+from tests.support.sqs_like import SqsLike
 
 
 @pytest.fixture
@@ -188,9 +193,60 @@ async def test_stats_set_the_gauges(kit: GatewayKit) -> None:
     assert 1 == kit.registry.get_sample_value("mcp_queue_depth", {"queue": "tasks"})
 
 
+async def test_age_comes_from_the_ledger_where_the_backend_does_not_tell(harness: LedgerHarness) -> None:
+    """It is that of the oldest task that waits; nobody knows it while the ledger is down, or where nothing waits."""
+    kit = GatewayKit(harness=harness, extra={"quiet": _Ageless(make_spec("quiet"), clock=harness.clock)})
+    assert (await kit.manager.stats("quiet")).oldest_message_age is None
+    await put(kit.manager, "quiet", NewTask(type="a"))
+    await harness.clock.advance(HOUR)
+    await put(kit.manager, "quiet", NewTask(type="a"))
+    assert HOUR == (await kit.manager.stats("quiet")).oldest_message_age
+    harness.ledger._database.set_away("the test says so")
+    assert (await kit.manager.stats("quiet")).oldest_message_age is None
+
+
+async def test_age_of_what_the_ledger_does_not_know_is_unknown(harness: LedgerHarness) -> None:
+    """Others may put messages into the queue."""
+    queue = _Ageless(make_spec("quiet"), clock=harness.clock)
+    kit = GatewayKit(harness=harness, extra={"quiet": queue})
+    await queue.enqueue(a_task(queue="quiet"))
+    assert (await kit.manager.stats("quiet")).oldest_message_age is None
+
+
+async def test_purge_ends_what_waits(harness: LedgerHarness) -> None:
+    """The ledger says of purged tasks, and of those it holds, that they were canceled; of later ones nothing."""
+    queue = SqsLike(harness.clock, "far", fifo=False)
+    kit = GatewayKit(harness=harness, extra={"far": queue})
+    earlier = [await put(kit.manager, "far", NewTask(type="a", delay=delay)) for delay in (None, HOUR)]
+    await harness.clock.advance(MINUTE)
+    await kit.manager.purge("far")
+    later = await put(kit.manager, "far", NewTask(type="a"))
+    views = [await kit.records.get(enqueued.task.id) for enqueued in (*earlier, later)]
+    assert ["canceled", "canceled", "queued"] == [record.view.status for record in views]
+
+
+def test_task_can_be_made_without_a_place(kit: GatewayKit) -> None:
+    """By the rules of its queue, which has to take tasks."""
+    assert ("tasks", 3) == ((made := kit.manager.make("tasks", NewTask(type="a"))).queue, made.max_retries)
+    with pytest.raises(InvalidTaskError):
+        kit.manager.make("tasks", NewTask(type="a", deduplication_id="d"))
+    with pytest.raises(NotFoundError):
+        kit.manager.make("dlq", NewTask(type="a"))
+
+
 def test_backends_are_told_apart(kit: GatewayKit) -> None:
     """One queue stands for its whole backend."""
     assert ["memory"] == list(kit.manager.backends())
+
+
+class _Ageless(MemoryQueue):
+    """A queue whose backend does not know how old its messages are."""
+
+    def __init__(self, spec: QueueSpec, clock: FakeClock) -> None:
+        super().__init__(spec, clock=clock, serializer=JsonTaskSerializer())
+
+    async def stats(self) -> QueueStats:
+        return replace(await super().stats(), oldest_message_age=None)
 
 
 class _Forgetful(MemoryQueue):

@@ -159,6 +159,26 @@ def test_traffic_with_the_backends_is_counted() -> None:
     assert [1, 0, 7, 1, 2, 3] == values
 
 
+def test_dead_letters_are_counted() -> None:
+    """How long the oldest has waited, how many went back, and whether anybody was told."""
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry, ())
+
+    metrics.oldest_dead_letter("tasks", timedelta(minutes=5))
+    metrics.oldest_dead_letter("orders", None)
+    metrics.redriven("tasks", 3)
+    metrics.redriven("tasks", 4)
+    metrics.notified("slack", "failed")
+
+    values = [
+        registry.get_sample_value("mcp_dlq_oldest_age_seconds", {"queue": "tasks"}),
+        registry.get_sample_value("mcp_dlq_oldest_age_seconds", {"queue": "orders"}),
+        registry.get_sample_value("mcp_dlq_redriven_total", {"queue": "tasks"}),
+        registry.get_sample_value("mcp_dlq_notifications_total", {"notifier": "slack", "outcome": "failed"}),
+    ]
+    assert [300, 0, 7, 1] == values
+
+
 WORKER = """
 import sys
 from prometheus_client import CollectorRegistry

@@ -1,10 +1,12 @@
 """Whether traces are on, by the standard variables."""
 
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from app.telemetry import exporting
 from app.telemetry.tracing import configure_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -18,6 +20,8 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
         {"OTEL_TRACES_EXPORTER": "none", **ENDPOINT},
         {"OTEL_SDK_DISABLED": "True", **ENDPOINT},
         {"OTEL_TRACES_EXPORTER": "zipkin"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **ENDPOINT},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc", **ENDPOINT},
     ],
 )
 def test_traces_are_off_unless_an_exporter_is_named(environment: dict[str, str]) -> None:
@@ -30,6 +34,7 @@ def test_traces_are_off_unless_an_exporter_is_named(environment: dict[str, str])
     [
         (ENDPOINT, "gateway"),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1/v1/traces"}, "gateway"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", **ENDPOINT}, "gateway"),
         ({"OTEL_TRACES_EXPORTER": "console"}, "gateway"),
         ({"OTEL_SERVICE_NAME": "mine", **ENDPOINT}, "mine"),
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=mine", **ENDPOINT}, "mine"),
@@ -49,11 +54,27 @@ def test_a_named_exporter_turns_traces_on(
     provider.shutdown()
 
 
+@pytest.mark.timeout(10)
+def test_a_collector_that_does_not_answer_holds_up_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a process what is left is given up after a while, whatever the exporter's own patience."""
+    monkeypatch.setattr(exporting, "_LAST_EXPORT_MS", 100)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        provider = configure_tracing("gateway", {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        assert provider is not None
+        provider.get_tracer("test").start_span("the last one").end()
+
+        provider.shutdown()
+
+
 def test_traces_that_are_off_cost_no_import() -> None:
-    """The SDK is not loaded for nothing."""
+    """The SDK and the instrumentation are not loaded for nothing, neither by the gateway nor by the consumer."""
     code = (
-        "import sys; from app.telemetry.tracing import configure_tracing; configure_tracing('x', {});"
-        "sys.exit('opentelemetry.sdk' in sys.modules)"
+        "import sys, app.wiring.consumer, app.wiring.gateway;"
+        "from app.telemetry.tracing import configure_tracing; configure_tracing('x', {});"
+        "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.instr')) for name in sys.modules))"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

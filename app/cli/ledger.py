@@ -1,0 +1,26 @@
+"""Commands about the ledger's database."""
+
+import asyncio
+
+import typer
+
+from app.cli.context import load_settings
+from app.cli.errors import CommandError
+
+
+def migrate() -> None:
+    """Bring the tables of the ledger that LEDGER_URL names up to date, before a new version of the program starts.
+
+    The default ledger, a SQLite file, does so by itself.
+    """
+    settings = load_settings()
+    from app.domain.errors import QueueError
+    from app.wiring.ledger import migrate_ledger
+
+    if settings.ledger.url is None:
+        raise CommandError("LEDGER_URL is none: there is no ledger to migrate", 2)
+    try:
+        asyncio.run(migrate_ledger(settings))
+    except QueueError as error:
+        raise CommandError(str(error)) from error
+    typer.echo("The tables of the ledger are up to date.")

@@ -1,0 +1,197 @@
+"""Dead letters for tests: queues in memory, a ledger where one is wanted, and what acts on both."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from app.adapters.clock import FakeClock
+from app.adapters.ledger.ledger import Ledger
+from app.adapters.memory import MemoryQueue
+from app.domain.addresses import EgressPolicy
+from app.domain.delivery import Accepted
+from app.domain.errors import QueueError
+from app.domain.failed_tasks import FailedTask
+from app.domain.payloads import common_payloads
+from app.domain.queues import QueueSpec
+from app.domain.retry import dead_letter
+from app.domain.serialization import JsonTaskSerializer
+from app.domain.task import Task
+from app.ports import MessageMover
+from app.services.enqueueing import EnqueueRules
+from app.services.purges import Purges
+from app.services.queue_manager import QueueManager
+from app.services.redrive_jobs import RedriveRunner
+from app.services.redriving import Redriver, Sender
+from app.services.sources import Sources
+from app.services.stored_dead_letters import StoredDeadLetters, counting
+from app.services.submission import Submission
+from app.services.unstored_dead_letters import UnstoredDeadLetters
+from tests.support.clock import START
+from tests.support.consumer import CountingMetrics, fifo, standard
+from tests.support.ledger import a_letter, a_task, ledger_harness
+
+RULES = EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy())
+
+
+class LetterCounts:
+    """A ``DeadLetterMetrics`` that remembers."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.sent: dict[str, int] = {}
+        self.ages: dict[str, timedelta | None] = {}
+        self.outcomes: list[tuple[str, str]] = []
+
+    def redriven(self, queue: str, count: int) -> None:
+        """Add up."""
+        self.sent[queue] = self.sent.get(queue, 0) + count
+
+    def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
+        """Remember the last age."""
+        self.ages[queue] = age
+
+    def notified(self, notifier: str, outcome: str) -> None:
+        """Remember in order."""
+        self.outcomes.append((notifier, outcome))
+
+
+class FailingQueue(MemoryQueue):
+    """A queue whose sends go as a test says: an error for all, or one for each task of some ids."""
+
+    def __init__(self, spec: QueueSpec, *, clock: FakeClock, dead_letters: MemoryQueue | None) -> None:
+        """Take everything at first."""
+        super().__init__(spec, clock=clock, serializer=JsonTaskSerializer(), dead_letters=dead_letters)
+        self.clock = clock
+        self.outage: QueueError | None = None
+        self.refusals: Mapping[str, QueueError] = {}
+        self.sends: list[tuple[float, int]] = []  #: when, on the monotonic clock, and how many
+        self.reached = asyncio.Event()  #: set by the first send
+
+    async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
+        """Take what is not refused."""
+        self.sends.append((self.clock.monotonic(), len(tasks)))
+        self.reached.set()
+        if self.outage is not None:
+            raise self.outage
+        return [self.refusals.get(task.id) or await self.enqueue(task) for task in tasks]
+
+
+@dataclass
+class LetterKit:
+    """``tasks`` (standard) and ``orders`` (FIFO) share the dead-letter queue ``dlq``; ``jobs`` has ``jobs-dlq`` alone.
+
+    Without a ``ledger``, letters stay in their queues.
+    """
+
+    clock: FakeClock
+    ledger: Ledger | None = None
+    movers: Mapping[str, MessageMover] = field(default_factory=dict)
+    spec_of_dlq: QueueSpec = field(default_factory=lambda: standard("dlq", dead_letter_queue=None))
+
+    def __post_init__(self) -> None:
+        """Put everything together."""
+        self.metrics = LetterCounts()
+        self.dlq, self.jobs_dlq = (
+            self._queue(self.spec_of_dlq),
+            self._queue(standard("jobs-dlq", dead_letter_queue=None)),
+        )
+        self.tasks = self._queue(standard(), self.dlq)
+        self.orders = self._queue(fifo(), self.dlq)
+        self.jobs = self._queue(standard("jobs", dead_letter_queue="jobs-dlq"), self.jobs_dlq)
+        self.queues = {
+            queue.spec.name: queue for queue in (self.tasks, self.orders, self.jobs, self.dlq, self.jobs_dlq)
+        }
+        self.purges = Purges(["tasks"], None, self.clock)
+        self.sources = Sources(self.queues, self.queues)
+        self.sender = Sender(purges=self.purges, metrics=self.metrics)
+        numbers = count(1)
+        counted = CountingMetrics()
+        self.manager = QueueManager(
+            self.queues,
+            pauses={},
+            rules=RULES,
+            clock=self.clock,
+            metrics=counted,
+            random_bits=lambda _: next(numbers),
+            submission=Submission(None, clock=self.clock, metrics=counted),
+            purges=self.purges,
+            stored_letters=None if self.ledger is None else counting(self.ledger.dead_letters, self.sources),
+        )
+        self._numbers = numbers
+
+    def stored(self) -> tuple[StoredDeadLetters, RedriveRunner]:
+        """Return the letters of the ledger, and what redrives many of them."""
+        assert self.ledger is not None, "the kit has a ledger"
+        letters, jobs = self.ledger.dead_letters, self.ledger.redrives
+        redriver = Redriver(letters, self.sender)
+        runner = RedriveRunner(jobs, letters, redriver, self.sources, clock=self.clock, random=lambda: 1.0)
+        stored = StoredDeadLetters(
+            letters,
+            jobs,
+            self.ledger.tasks,
+            self.sources,
+            redriver,
+            depth=self.depth,
+            rules=RULES,
+            clock=self.clock,
+            random_bits=lambda _: next(self._numbers),
+            wake=runner.wake,
+        )
+        return stored, runner
+
+    def unstored(self) -> UnstoredDeadLetters:
+        """Return the letters of the queues."""
+        return UnstoredDeadLetters(
+            self.sources, self.movers, self.sender, depth=self.depth, rules=RULES, clock=self.clock
+        )
+
+    async def depth(self, queue: str) -> int | None:
+        """Return how many letters of ``queue`` wait."""
+        return (await self.manager.stats(queue)).dead_letters
+
+    async def store(self, *letters: FailedTask) -> None:
+        """Put letters into the ledger."""
+        assert self.ledger is not None, "the kit has a ledger"
+        for start in range(0, len(letters), 200):
+            await self.ledger.dead_letters.store_failed_tasks(letters[start : start + 200])
+
+    async def written(self) -> None:
+        """Return when what was to be written into the ledger is: it takes one write after the other."""
+        assert self.ledger is not None, "the kit has a ledger"
+        await self.ledger.queues.resume("nothing")
+
+    async def bury(self, task: Task, reason: str = "it broke") -> None:
+        """Dead-letter ``task`` as the consumer does."""
+        queue = self.queues[task.queue]
+        await queue.enqueue(task)
+        (delivery,) = await queue.receive(1, timedelta(0))
+        await queue.dead_letter(delivery, dead_letter(task, reason, self.clock.now(), task.queue))
+
+    async def sent(self, queue: str) -> list[Task]:
+        """Take the tasks that lie in ``queue``."""
+        found: list[Task] = []
+        while deliveries := await self.queues[queue].receive(10, timedelta(0)):
+            found += [delivery.task for delivery in deliveries if delivery.task is not None]
+            for delivery in deliveries:
+                await self.queues[queue].complete(delivery)
+        return found
+
+    def _queue(self, spec: QueueSpec, letters: MemoryQueue | None = None) -> FailingQueue:
+        return FailingQueue(spec, clock=self.clock, dead_letters=letters)
+
+
+@asynccontextmanager
+async def kit_with_ledger(directory: Path) -> AsyncIterator[LetterKit]:
+    """Provide a kit whose ledger is a new file."""
+    async with ledger_harness(f"sqlite+aiosqlite:///{directory / 'ledger.db'}") as harness:
+        yield LetterKit(harness.clock, harness.ledger)
+
+
+def letters(number: int, **members: Any) -> list[FailedTask]:
+    """Return letters that failed one second after the other."""
+    return [a_letter(a_task(**members), failed_at=START - timedelta(seconds=number - index)) for index in range(number)]
