@@ -1,6 +1,8 @@
 """Loads one POST route over raw connections, and the route that others are measured by: FastAPI that does nothing.
 
     python -m bench.http_load        # serves the empty route, prints its port, runs until SIGTERM
+
+The other programs of this directory do that by themselves.
 """
 
 import asyncio
@@ -19,16 +21,19 @@ from app.services.new_task import NewTask
 
 CONNECTIONS = 64
 PATH = "/v1/queues/tasks/tasks"
-_WARM_UP = 0.3
+WARM_UP = 0.3
 
 
 def post(members: JsonValue) -> bytes:
     """Return a request that enqueues a task of ``members``."""
     body = dumps(members).encode()
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    head = [
+        f"POST {PATH} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 def empty_route() -> FastAPI:
@@ -102,7 +107,7 @@ async def load(port: int, request: bytes, seconds: float) -> float:
     for _ in range(CONNECTIONS):
         _, client = await loop.create_connection(lambda: Client(request, ended), "127.0.0.1", port)
         clients.append(client)
-    await _wait(ended, _WARM_UP)
+    await _wait(ended, WARM_UP)
     before, began = sum(client.answers for client in clients), time.perf_counter()
     await _wait(ended, seconds)
     rate = (sum(client.answers for client in clients) - before) / (time.perf_counter() - began)

@@ -24,10 +24,16 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
+from app.domain.task import JsonValue
 from bench.http_load import PATH, load, post
 from tests.support.stack import ROOT, make_stack
+from tests.support.waiting import pause
 
-TASK = {"type": "echo", "payload": {"text": "The quick brown fox jumps over the lazy dog"}, "metadata": {"from": "me"}}
+TASK: JsonValue = {
+    "type": "echo",
+    "payload": {"text": "The quick brown fox jumps over the lazy dog"},
+    "metadata": {"from": "me"},
+}
 IDLE_POSTS = 200
 SECONDS = 2.0  # of each round
 #: The consumer is measured from when so many of its tasks are done until so many are left, which fill no batches.
@@ -105,7 +111,7 @@ class Stub:
     async def until(self, waiting: int) -> None:
         """Return when no more than so many wait."""
         while await self.waiting() > waiting:
-            await asyncio.sleep(0.05)
+            await pause()
 
 
 async def measure(stub: Stub, reference: int, directory: Path, rounds: int, variables: dict[str, str]) -> Figures:
@@ -185,9 +191,10 @@ async def run(rounds: int) -> None:
     """Measure with each ledger, and print a table for each."""
     with tempfile.TemporaryDirectory() as directory:
         for name, variables in LEDGERS.items():
-            with Process("bench/sqs_stub.py", "0", "tasks", "dlq").running() as url, Process(
-                "-m", "bench.http_load"
-            ).running() as port:
+            with (
+                Process("bench/sqs_stub.py", "0", "tasks", "dlq").running() as url,
+                Process("-m", "bench.http_load").running() as port,
+            ):
                 home = Path(directory) / name
                 home.mkdir()
                 async with aiohttp.ClientSession() as session:

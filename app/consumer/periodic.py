@@ -25,7 +25,7 @@ def watch_pauses(pool: WorkerPool, switches: Collection[PauseSwitch]) -> Job:
             names |= await switch.paused()
         pool.set_paused(names)
 
-    return Job("watch-pauses", timedelta(seconds=2), look)
+    return Job("watch-pauses", timedelta(seconds=3), look)
 
 
 def share_destinations(registry: DestinationRegistry, store: Destinations, *, consumer: str, clock: Clock) -> Job:

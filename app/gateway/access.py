@@ -1,5 +1,6 @@
 """Who may come in, and what for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from math import ceil
@@ -12,6 +13,8 @@ from app.ports import Clock
 
 #: What tells the state of the process. It is asked by those who watch over it, most of all when it is overloaded.
 SERVICE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+# A name of this machine that resolves to nothing else (RFC 6761), or a loopback address, and a port.
+_LOCAL = re.compile(rb"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]*)?")
 
 
 class Visit(NamedTuple):
@@ -29,9 +32,16 @@ NOBODY = Visit(Caller("nobody", frozenset(), frozenset()))
 class Door:
     """Lets in who has a key; without a list of keys, whoever comes."""
 
-    def __init__(self, keys: Sequence[ApiKey] | None = None, *, guards_service: bool = False) -> None:
-        """Ask for one of ``keys``; with ``guards_service`` for the health and metrics of the process too."""
+    def __init__(
+        self, keys: Sequence[ApiKey] | None = None, *, guards_service: bool = False, local: bool = False
+    ) -> None:
+        """Ask for one of ``keys``; with ``guards_service`` for the health and metrics of the process too.
+
+        Without keys, ``local`` lets in only what calls this machine by a loopback address: a page in a browser here
+        may name any other host that leads to it, and comes from that host.
+        """
         self._ring = None if keys is None else KeyRing(keys)
+        self._local = local
         self._open = frozenset({"/docs", "/openapi.json"}) | (frozenset() if guards_service else SERVICE_PATHS)
         # By the digest of the key: a reload does not fill them again.
         self._buckets: dict[bytes, TokenBucket] = {}
@@ -46,10 +56,15 @@ class Door:
         """Let a request in.
 
         Raises:
-            ProblemError: 401, it has no key that counts, or 429, its key was used too often.
+            ProblemError: 401, it has no key that counts, or 429, its key was used too often. Without keys 403, it
+                does not come from this machine itself.
 
         """
-        if self._ring is None or path in self._open:
+        if self._ring is None:
+            if self._local:
+                _check_local(headers)
+            return _ANYBODY
+        if path in self._open:
             return _ANYBODY
         secret = _secret(headers)
         key = None if secret is None else self._ring.find(secret)
@@ -100,6 +115,14 @@ def quota_headers(quota: Quota) -> dict[str, str]:
         "RateLimit-Policy": f'"key";q={limit.burst};w={limit.window}',
         "RateLimit": f'"key";r={quota.remaining};t={ceil(quota.full_after)}',
     }
+
+
+def _check_local(headers: Mapping[bytes, bytes]) -> None:
+    host, origin = headers.get(b"host"), headers.get(b"origin")
+    named = host is None or _LOCAL.fullmatch(host.lower())
+    if not named or (origin is not None and origin.partition(b"://")[2] != host):
+        detail = "without API keys only programs on this machine come in, by its loopback address"
+        raise _forbidden(detail)
 
 
 def _secret(headers: Mapping[bytes, bytes]) -> bytes | None:

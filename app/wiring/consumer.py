@@ -44,7 +44,7 @@ from app.telemetry.metrics import PrometheusMetrics, exposition
 from app.wiring.dead_letters import tending_letters
 from app.wiring.handlers import known_destinations, known_payloads, known_types, load_router
 from app.wiring.ledger import Core, make_core, opened_ledger
-from app.wiring.process import Signals, start_logging
+from app.wiring.process import Signals, relieve_collector, start_logging
 from app.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 from app.wiring.tracing import Tracing, tracing
 
@@ -90,6 +90,7 @@ async def run_consumer(settings: Settings) -> None:
                 _letter_processors(settings, queues, ledger, clock),
                 tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
             ):
+                relieve_collector()
                 pool.start()
                 readiness.started = True
                 logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))

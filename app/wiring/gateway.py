@@ -23,9 +23,9 @@ from app.telemetry.spans import current_trace_id
 from app.wiring.dead_letters import Desk, closed_desk, open_desk
 from app.wiring.handlers import known_payloads, known_types, load_router
 from app.wiring.ledger import Core, closed_core, make_core, opened_ledger
-from app.wiring.process import Signals, package_version, start_logging
+from app.wiring.process import Signals, package_version, relieve_collector, start_logging
 from app.wiring.queues import open_queues
-from app.wiring.serving import KeyReader, Server, rereading_keys, serving_beside
+from app.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
 from app.wiring.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -110,15 +110,17 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
 
     """
     start_logging(settings)
+    allow_connections()
     if keys is None:
         logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
-    door = Door(keys, guards_service=settings.gateway.metrics_auth)
+    door = Door(keys, guards_service=settings.gateway.metrics_auth, local=settings.gateway.auth == "keys")
     async with (
         tracing("mcp-queue-gateway", SystemClock()) as traced,
         gateway_parts(settings, door, traced.tracer) as parts,
     ):
         apart = settings.gateway.metrics_port is not None
         app = traced.of_requests(create_app(parts, with_service=not apart))
+        relieve_collector()
         parts.readiness.started = True
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
         with Signals().heard(), rereading_keys(door, reread):

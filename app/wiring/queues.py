@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _ESCAPED = 6
 EMBEDDED_FILE = "queue.db"
 #: The embedded queue wakes its pollers itself, so that its polls need not be long; a drain waits for open ones.
-EMBEDDED_WAIT = timedelta(seconds=1)
+EMBEDDED_WAIT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

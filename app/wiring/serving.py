@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -74,12 +75,23 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.gateway.host,
         port=settings.gateway.port,
         http=GuardedProtocol,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace.total_seconds()) or 1,
     )
+
+
+def allow_connections() -> None:
+    """Let the process hold as many files open as there may be connections, and as many again, if the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * GuardedProtocol.max_connections
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextlib.contextmanager

@@ -33,6 +33,17 @@ async def take_a_while(task: Task) -> JsonValue:
     return None
 
 
+@router.task("test.endless")
+async def run_until_cancelled(task: Task) -> JsonValue:
+    """Leave a line at the start, and another when somebody stops it."""
+    leave(task, "started")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        leave(task, "stopped")
+    return None
+
+
 @router.task("test.sync")
 def succeed_in_a_thread(task: Task) -> JsonValue:
     """Leave a line from a thread."""

@@ -20,6 +20,6 @@ async def eventually(check: Callable[[], Awaitable[bool]], seconds: float, what:
         await pause()
 
 
-async def pause() -> None:
-    """Let ``INTERVAL`` pass."""
-    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=INTERVAL)
+async def pause(seconds: float = INTERVAL) -> None:
+    """Let ``seconds`` pass."""
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=seconds)

@@ -12,7 +12,7 @@ from app.adapters.ledger.bulk import clean
 from app.adapters.ledger.database import Database
 from app.adapters.ledger.failed_rows import WAITING, conditions, failed_task, letter_values, waiting
 from app.adapters.ledger.paging import after, page
-from app.adapters.ledger.tables import attempts, dead_letters
+from app.adapters.ledger.tables import dead_letters
 from app.adapters.ledger.task_rows import TaskStates, state_row, task_row
 from app.adapters.ledger.upserts import upsert
 from app.domain.failed_tasks import FailedSummary, FailedTask, FailedTaskFilter, LetterState, without_notes
@@ -135,7 +135,7 @@ class SqlDeadLetterStore:
         wanted = [letter for letter in letters if letter.task is None or _may_fail(known[letter.task_id], letter)]
         if not wanted:
             return [False] * len(letters)
-        values = [letter_values(letter, now) for letter in await _with_attempts(connection, wanted)]
+        values = [letter_values(letter, now) for letter in wanted]
         stored = await connection.execute(upsert(connection, dead_letters, values).returning(*_KEY.clauses))
         new = {(row.task_id, row.redrive_count) for row in stored}
         failed = {letter.task_id: letter for letter in wanted if letter.task is not None}
@@ -172,22 +172,6 @@ def _failed(known: TaskState, letter: FailedTask) -> TaskState:
         at=letter.failed_at,
     )
     return conclude(known, end)
-
-
-async def _with_attempts(connection: AsyncConnection, letters: Sequence[FailedTask]) -> list[FailedTask]:
-    """Return letters with the number and the answer of the last attempt, where the ledger knows one."""
-    found = await connection.execute(
-        select(attempts.c.task_id, attempts.c.redrive_count, attempts.c.attempt, attempts.c.response_status)
-        .where(attempts.c.task_id.in_([letter.task_id for letter in letters]))
-        .order_by(attempts.c.attempt)
-    )
-    last = {(row.task_id, row.redrive_count): row for row in found}
-    return [
-        replace(letter, attempts=row.attempt, response_status=row.response_status)
-        if (row := last.get((letter.task_id, letter.redrive_count)))
-        else letter
-        for letter in letters
-    ]
 
 
 def _closed(condition: ColumnElement[bool], state: LetterState, now: datetime, actor: str) -> Update:

@@ -4,17 +4,33 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 
-from app.adapters.ledger.tables import dead_letters, tasks
+from app.adapters.ledger.tables import attempts, dead_letters, tasks
 from app.adapters.ledger.task_rows import SUMMARY, task_of
 from app.domain.failed_tasks import FailedTask, FailedTaskFilter, LetterState
 
 #: A letter waits. Its state stands in the text: only so do the databases use the partial indexes.
 WAITING = dead_letters.c.state == literal_column(f"'{LetterState.WAITING}'")
 
+
+def _of_last_attempt(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return (
+        select(column)
+        .where(attempts.c.task_id == dead_letters.c.task_id, attempts.c.redrive_count == dead_letters.c.redrive_count)
+        .order_by(attempts.c.attempt.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+# Looked up when they are shown: a letter may be stored before its last attempt is recorded.
+_COUNTED = {
+    "attempts": _of_last_attempt(attempts.c.attempt),
+    "response_status": _of_last_attempt(attempts.c.response_status),
+}
 _LETTER = tuple(
-    column.label(f"letter_{column.name}")
+    (func.coalesce(_COUNTED[column.name], column) if column.name in _COUNTED else column).label(f"letter_{column.name}")
     for column in dead_letters.c
     if column.name not in {"body", "notified", "stored_at", "closed_at", "closed_by"}
 )

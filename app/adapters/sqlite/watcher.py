@@ -11,7 +11,7 @@ from app.adapters.sqlite.schema import connect
 
 # Leaves 30 of the 50 ms in which an enqueue has to be noticed to everything else. Waking up is what costs: half a per
 # cent of a core, however many queues are polled.
-_INTERVAL_SECONDS = 0.02
+_INTERVAL_SECONDS = 0.025
 
 
 class Watcher:

@@ -6,9 +6,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import Response
 
-from app.gateway.incoming import Incoming
+from app.domain.strict_json import dumps
+from app.gateway.incoming import JSON, Incoming
 from app.gateway.routing import add_route
-from app.gateway.views import answer
 
 
 class DocumentRoutes:
@@ -17,6 +17,7 @@ class DocumentRoutes:
     def __init__(self, app: FastAPI) -> None:
         """Describe ``app``."""
         self._app = app
+        self._openapi: bytes | None = None
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
@@ -26,7 +27,10 @@ class DocumentRoutes:
 
     async def get_openapi(self, _: Incoming) -> Response:
         """Return the OpenAPI document."""
-        return answer(self._app.openapi())
+        if self._openapi is None:
+            # Once: it is large, and whoever reaches the gateway may ask for it.
+            self._openapi = dumps(self._app.openapi()).encode()
+        return Response(self._openapi, media_type=JSON)
 
     async def get_docs(self, _: Incoming) -> Response:
         """Return Swagger UI."""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.domain.claims import Answer
 from app.domain.errors import FieldError, InvalidTaskError
 from app.domain.keys import KeyScope
-from app.domain.strict_json import MalformedJsonError, dumps, loads
+from app.domain.strict_json import MalformedJsonError, check_size, dumps, loads
 from app.domain.task import JsonValue
 from app.gateway.incoming import JSON, NDJSON, Incoming
 from app.gateway.openapi import json_body
@@ -145,8 +145,11 @@ def _json_tasks(request: Incoming) -> list[Draft | Exception]:
 def _ndjson_tasks(body: bytes) -> list[Draft | Exception]:
     body = body.removesuffix(b"\n")
     check_batch_size(body.count(b"\n") + 1 if body else 0)
+    lines = body.split(b"\n")
+    # Whatever is no UTF-8 is its line's own mistake.
+    check_size([line.decode(errors="replace") for line in lines])
     tasks: list[Draft | Exception] = []
-    for index, line in enumerate(body.split(b"\n")):
+    for index, line in enumerate(lines):
         try:
             tasks.append(_read(loads(line), ("body", index)))
         except MalformedJsonError as error:

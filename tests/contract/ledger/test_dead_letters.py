@@ -59,11 +59,11 @@ async def test_storing_a_letter_ends_its_task(ledger: Ledger) -> None:
 
 
 async def test_ledgers_own_count_of_attempts_is_the_one_that_shows(ledger: Ledger) -> None:
-    """A message knows less than the attempts that were recorded."""
+    """A message knows less than the attempts that were recorded, be it a moment after the letter was stored."""
     task = a_task(group="g")
     await ledger.executions.record(an_end(task, TaskStatus.RETRYING, attempt=1, response_status=500))
-    await ledger.executions.record(an_end(task, TaskStatus.DEAD_LETTERED, attempt=2, response_status=418))
     await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.executions.record(an_end(task, TaskStatus.DEAD_LETTERED, attempt=2, response_status=418))
     found = await ledger.dead_letters.get_failed("tasks", task.id)
     assert found is not None
     assert (2, 418) == (found.attempts, found.response_status)

@@ -22,7 +22,7 @@ NIGHTLY: dict[str, Any] = {
 
 async def test_schedules_are_a_table(gateway: PretendedGateway) -> None:
     """A line for each says when it runs next."""
-    gateway.on("GET", "/v1/schedules", web.json_response({"schedules": [NIGHTLY], "next_cursor": None}))
+    gateway.on("GET", "/v1/schedules", lambda _: web.json_response({"schedules": [NIGHTLY], "next_cursor": None}))
 
     done = await gateway.run_cli("schedules", "list")
 
@@ -40,7 +40,7 @@ async def test_shown_schedule_is_json(gateway: PretendedGateway) -> None:
 
 async def test_put_sends_the_whole_schedule(gateway: PretendedGateway) -> None:
     """What is not given has the defaults of the API."""
-    gateway.on("PUT", "/v1/schedules/nightly", web.json_response(NIGHTLY, status=201))
+    gateway.on("PUT", "/v1/schedules/nightly", lambda _: web.json_response(NIGHTLY, status=201))
     given = ["--cron", "0 3 * * *", "--queue", "tasks", "--task", '{"type": "echo"}']
 
     done = await gateway.run_cli("schedules", "put", "nightly", *given)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.adapters.clock import SystemClock
 from app.adapters.memory import MemoryQueue
@@ -192,9 +194,109 @@ async def test_client_that_reads_nothing_is_given_up() -> None:
             lost.set()
 
     async with serving(GatewayKit().app, Watched) as server, connected(server) as client:
-        await client.send(b"GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n" * 2000)
+        for _ in range(Watched.max_pipelined):
+            await client.send(b"GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             await lost.wait()
+
+
+async def test_closing_does_not_wait_for_a_client_that_reads_nothing() -> None:
+    """The rest of a last answer is dropped after a while, however little it is."""
+    lost = asyncio.Event()
+
+    class Watched(Impatient):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        # More than all buffers on the way hold, so that some of it is left; what waits to be written is little then.
+        await Response(b" " * 64_000_000, headers={"Connection": "close"})(scope, receive, send)
+
+    async with serving(answer, Watched) as server, connected(server) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            await lost.wait()
+
+
+async def test_flood_of_headers_is_cut_off() -> None:
+    """Many small headers are refused as one large head is; as many as anybody needs are read."""
+    head = b"GET /healthz HTTP/1.1\r\nHost: t\r\n"
+    async with serving(GatewayKit().app) as server:
+        async with connected(server) as client:
+            await client.send(head + b"a: b\r\n" * 99 + b"\r\n")
+            assert 200 == (await client.answer()).status
+        async with connected(server) as client:
+            await client.send(head + b"a: b\r\n" * 100 + b"\r\n")
+            assert 400 == (await client.answer()).status
+            assert await client.closed()
+
+
+@pytest.mark.parametrize("trailer", [b"a: b\r\n" * 5000, b"a" * 0x8000], ids=["many", "one without end"])
+async def test_flood_of_trailers_is_cut_off(trailer: bytes) -> None:
+    """What comes behind a body is held to the limits of a head."""
+    head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(head.encode() + b"1\r\n{\r\n0\r\n")
+        with pytest.raises(ConnectionError):
+            await _flood(client, trailer)
+
+
+async def test_body_in_tiny_chunks_is_read() -> None:
+    """However much more its frame is than itself."""
+    body = b'{"type": "echo", "payload": "' + b"x" * 30_000 + b'"}'
+    head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(head.encode() + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        assert 202 == (await client.answer()).status
+
+
+async def test_flood_of_pipelined_requests_is_cut_off() -> None:
+    """What a client asks before it has its first answer is held in memory: no more of it than any client needs."""
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\n\r\n" * 1000)
+        assert await client.closed()
+
+
+async def test_connection_that_waits_the_longest_makes_room() -> None:
+    """Idle connections shut nobody out, whether they sent nothing yet, a part of a request, or a whole one before."""
+
+    class Crowded(GuardedProtocol):
+        max_connections = 8
+
+    async with serving(GatewayKit().app, Crowded) as server, AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(server)) for _ in range(8)]
+        await idle[0].send(b"POST /v1")
+        await idle[1].send(post(TASKS, b"{", length=len(TASK)))
+        await idle[2].send(post(TASKS, TASK))
+        assert 202 == (await idle[2].answer()).status
+        for client in idle[:2]:
+            other = await stack.enter_async_context(connected(server))
+            await other.send(post(TASKS, TASK))
+            assert 202 == (await other.answer()).status
+            assert await client.closed()
+        await idle[2].send(post(TASKS, TASK))
+        assert 202 == (await idle[2].answer()).status
+
+
+async def test_request_in_work_makes_no_room() -> None:
+    """Where every connection is served, it is the new one that is closed."""
+
+    class Crowded(GuardedProtocol):
+        max_connections = 2
+
+    queue = Held(GatewayKit())
+    async with serving(GatewayKit(extra={"held": queue}).app, Crowded) as server, AsyncExitStack() as stack:
+        working = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+        for client in working:
+            queue.asked.clear()
+            await client.send(post("/v1/queues/held/tasks", TASK))
+            async with asyncio.timeout(PATIENCE):
+                await queue.asked.wait()
+        async with connected(server) as third:
+            assert await third.closed()
+        queue.go.set()
+        assert [202, 202] == [(await client.answer()).status for client in working]
 
 
 class Held(MemoryQueue):

@@ -21,10 +21,10 @@ async def test_consumers_follow_a_pause_within_five_seconds(consumer: KitFactory
     async with running([watch_pauses(kit.pool, switches)], kit.clock):
         await switches[0].pause("a")
         await switches[1].pause("b")
-        await kit.pass_time(3)
+        await kit.pass_time(4)
         assert [True, True, False] == [lane.paused for lane in kit.pool.lanes]
         await switches[0].resume("a")
-        await kit.pass_time(3)
+        await kit.pass_time(4)
 
         assert [False, True, False] == [lane.paused for lane in kit.pool.lanes]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain.strict_json import MAX_DEPTH, MalformedJsonError, dumps, loads
+from app.domain.strict_json import MAX_DEPTH, MAX_VALUES, MalformedJsonError, check_size, dumps, loads
 from app.domain.task import JsonValue
 from tests.support.json_values import JSON_VALUES, NUMBERS
 
@@ -147,3 +147,51 @@ def test_what_json_cannot_say_is_not_written(value: object) -> None:
     """Nothing is written that could not be read."""
     with pytest.raises((ValueError, TypeError)):
         dumps(value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "[" + ",".join(["1"] * (MAX_VALUES - 1)) + "]",
+        "[" + ",".join(["{}"] * ((MAX_VALUES - 1) // 2)) + "]",
+        '["' + "a, [b] {c}," * MAX_VALUES + '"]',
+        '{"a\\",b": "' + "\\\\,\\n,{" * MAX_VALUES + '"}',
+        "[" + ",".join(['"a, b, c"'] * (MAX_VALUES // 2)) + "]",
+    ],
+    ids=["numbers", "objects", "prose", "escapes", "strings"],
+)
+def test_as_many_values_as_may_be_are_read(document: str) -> None:
+    """Commas and brackets within strings do not count."""
+    assert json.loads(document) == loads(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "[" + ",".join(["1"] * (MAX_VALUES + 1)) + "]",
+        "[" + ",".join(["{}"] * MAX_VALUES) + "]",
+        '{"' + '":1,"'.join(map(str, range(1_000_000))) + '":1}',
+        "[" * 1_000_000,
+        ",," * 1_000_000,
+        '["' + '","' * 1_000_000 + '"]',
+    ],
+    ids=["numbers", "objects", "a million keys", "depth", "commas", "strings"],
+)
+def test_too_many_values_are_refused_before_they_are_parsed(document: str) -> None:
+    """Parsed, they would take many times their length in memory, and seconds in which nobody is served."""
+    with pytest.raises(MalformedJsonError, match="more than 250000 values"):
+        loads(document.encode())
+    with pytest.raises(MalformedJsonError, match="more than 250000 values"):
+        check_size(["[]", document])
+
+
+def test_documents_are_counted_together_and_one_by_one() -> None:
+    """None hides what is in the others behind a quote that it does not close."""
+    with pytest.raises(MalformedJsonError, match="more than 250000 values"):
+        check_size(['"', *["[" + ",".join(["{}"] * 1000) + "]"] * 200])
+
+
+def test_unfinished_string_ends_the_counting() -> None:
+    """It is the parser's to complain about."""
+    with pytest.raises(MalformedJsonError, match="Unterminated string"):
+        loads('["' + "," * MAX_VALUES)

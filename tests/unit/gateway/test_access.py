@@ -272,3 +272,35 @@ async def test_refused_request_with_a_body_ends_its_connection() -> None:
     with_body, without = await call(kit.app, "POST", TASKS, json=TASK), await call(kit.app, "GET", "/v1/queues")
 
     assert ("close", None) == (with_body.headers.get("connection"), without.headers.get("connection"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8080"}, 200),
+        ({"Host": "LOCALHOST"}, 200),
+        ({"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:8080"}, 200),
+        ({"Host": "127.1.2.3"}, 200),
+        ({"Host": "[::1]:8080"}, 200),
+        ({}, 200),
+        ({"Host": "attacker.example:8080"}, 403),
+        ({"Host": "localhost.attacker.example"}, 403),
+        ({"Host": "127.0.0.1.attacker.example"}, 403),
+        ({"Host": "localhost:8080", "Origin": "https://attacker.example"}, 403),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:3000"}, 403),
+        ({"Host": "localhost:8080", "Origin": "null"}, 403),
+    ],
+)
+async def test_pages_in_a_browser_do_not_come_in_without_a_key(headers: dict[str, str], status: int) -> None:
+    """Neither from their own site, nor by a name of theirs that leads to this machine (DNS rebinding)."""
+    kit = GatewayKit(door=Door(local=True))
+
+    assert status == (await call(kit.app, "POST", "/v1/queues/tasks/pause", headers=headers)).status
+
+
+async def test_keys_open_every_name_of_the_machine() -> None:
+    """A page has no key, so that its origin does not matter any more."""
+    kit = GatewayKit(door=Door([api_key("secret", KeyScope.READ)], local=True))
+    headers = {"Host": "gateway.example.com", "Origin": "https://other.example", **bearer("secret")}
+
+    assert 200 == (await call(kit.app, "GET", "/v1/queues", headers=headers)).status

@@ -11,7 +11,7 @@ from app.domain.errors import BackendUnavailableError, QueueError
 from app.domain.task import Task
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit, make_spec
-from tests.support.http import Answer, call
+from tests.support.http import JSON_TYPE, Answer, call
 
 BATCH = "/v1/queues/tasks/tasks/batch"
 NDJSON_TYPE = {"Content-Type": "application/x-ndjson"}
@@ -146,3 +146,26 @@ async def test_silent_backend_fails_the_whole_batch(kit: GatewayKit) -> None:
     silent = broken(kit, BackendUnavailableError())
     answer = await call(silent.app, "POST", "/v1/queues/broken/tasks/batch", json={"tasks": [{"type": "a"}]})
     assert (503, "backend_unavailable", "1") == (answer.status, answer.json()["code"], answer.headers["retry-after"])
+
+
+async def test_batch_of_too_many_values_is_refused_as_a_whole(kit: GatewayKit) -> None:
+    """As one document and as lines: nothing of it is parsed."""
+    dense = b"[" + b",".join([b"{}"] * 1000) + b"]"
+    document = b'{"tasks": [' + b",".join([dense] * 200) + b"]}"
+
+    for answer in (
+        await call(kit.app, "POST", BATCH, content=document, headers=JSON_TYPE),
+        await lines(kit, b'"\n' + b"\n".join([dense] * 200)),
+    ):
+        assert (400, "malformed_json", "more than 250000 values") == (
+            answer.status,
+            answer.json()["code"],
+            answer.json()["detail"],
+        )
+
+
+async def test_line_that_is_no_utf8_fails_alone(kit: GatewayKit) -> None:
+    """The others of its batch are accepted."""
+    answer = await lines(kit, b'{"type": "\xff"}\n{"type": "b"}')
+
+    assert [400, 202] == [result["status"] for result in answer.json()["results"]]

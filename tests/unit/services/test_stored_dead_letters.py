@@ -27,7 +27,7 @@ ALL = FailedTaskFilter(queue="tasks")
 AS_IT_WAS = LetterEdits()
 
 
-def unparseable(task_id: str = "message-1", queue: str = "tasks") -> FailedTask:
+def no_task(task_id: str = "message-1", queue: str = "tasks") -> FailedTask:
     """Return a letter whose body is no task."""
     return FailedTask(
         task_id=task_id, redrive_count=0, queue=queue, failure_reason="not JSON", failed_at=START, body="{oops"
@@ -63,7 +63,7 @@ async def test_every_view_knows_its_queue(kit: LetterKit) -> None:
 async def test_letter_nobody_can_place_is_in_every_view(kit: LetterKit) -> None:
     """Each queue with that dead-letter queue may have sent it, and each may delete it; others may not."""
     stored, _ = kit.stored()
-    await kit.store(unparseable(queue="dlq"), *letters(1))
+    await kit.store(no_task(queue="dlq"), *letters(1))
     for queue, number in (("tasks", 2), ("orders", 1), ("jobs", 0)):
         page = await stored.list_letters(FailedTaskFilter(queue=queue), limit=5)
         assert number == len(page.letters)
@@ -160,7 +160,7 @@ async def test_edited_members_keep_to_the_rules_of_new_tasks(kit: LetterKit) -> 
 async def test_body_that_is_no_task_can_only_be_deleted(kit: LetterKit) -> None:
     """The refusal says so."""
     stored, _ = kit.stored()
-    await kit.store(unparseable())
+    await kit.store(no_task())
     with pytest.raises(InvalidTaskError, match="it can only be deleted"):
         await stored.redrive_one("tasks", "message-1", AS_IT_WAS, "ann")
     done = await stored.redrive_many(ALL, "ann")
@@ -295,15 +295,3 @@ async def test_ages_are_those_of_the_oldest_letters(kit: LetterKit) -> None:
     await kit.store(a_letter(a_task(), failed_at=START - HOUR), a_letter(a_task(), failed_at=START - MINUTE))
     await watch_ages(kit.ledger.dead_letters, kit.sources, kit.metrics, kit.clock).do()
     assert {"tasks": timedelta(hours=1), "orders": None, "jobs": None} == kit.metrics.ages
-
-
-async def test_depth_is_not_known_while_the_ledger_is_away(kit: LetterKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part of the figure is no figure, and the queue can be looked at all the same."""
-    assert kit.ledger is not None
-
-    async def away(_: object) -> int:
-        raise LedgerUnavailableError
-
-    monkeypatch.setattr(kit.ledger.dead_letters, "count_failed", away)
-    await kit.bury(a_task())
-    assert (await kit.manager.stats("tasks")).dead_letters is None

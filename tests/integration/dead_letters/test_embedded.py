@@ -1,0 +1,84 @@
+"""Dead letters on the embedded queue's file without a ledger."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.adapters.clock import SystemClock
+from app.adapters.sqlite.backend import SqliteBackend
+from app.domain.dead_letters import RedriveOutcome, failed_task, next_generation
+from app.domain.errors import TaskTooLargeError
+from app.domain.failed_tasks import FailedTaskFilter
+from app.domain.queues import Backend
+from app.domain.retry import dead_letter
+from app.domain.serialization import JsonTaskSerializer
+from app.domain.task import Task
+from app.services.enqueueing import EnqueueRules
+from app.services.purges import Purges
+from app.services.redriving import Sender
+from app.services.sources import Sources
+from app.services.unstored_dead_letters import UnstoredDeadLetters
+from tests.support.consumer import fifo, standard
+from tests.support.ledger import a_task
+from tests.support.letters import LetterCounts
+
+NOW = timedelta(0)
+NUMBER = 30
+
+
+async def test_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
+    """Looking hides nothing for longer than it takes, and every letter finds its way back to its own queue."""
+    clock = SystemClock()
+    async with SqliteBackend(tmp_path / "queue.db", clock=clock, serializer=JsonTaskSerializer()) as backend:
+        specs = standard(), fifo(), standard("dlq", dead_letter_queue=None)
+        queues = {spec.name: backend.queue(spec) for spec in specs}
+        assert {Backend.MEMORY} == {queue.spec.backend for queue in queues.values()}, "no spec says SQS"
+
+        async def depth(name: str) -> int | None:
+            return (await queues[name].stats()).dead_letters
+
+        for name in ("tasks", "orders"):
+            for number in range(NUMBER):
+                task = a_task(f"{name}-{number}", queue=name, group=f"g{number % 3}", created_at=clock.now())
+                await queues[name].enqueue(task)
+                [delivery] = await queues[name].receive(1, NOW)
+                await queues[name].dead_letter(delivery, dead_letter(task, "it broke", clock.now(), name))
+        letters = UnstoredDeadLetters(
+            Sources(queues, queues),
+            {},
+            Sender(purges=Purges((), None, clock), metrics=LetterCounts()),
+            depth=depth,
+            rules=EnqueueRules(),
+            clock=clock,
+        )
+        for _ in range(3):
+            page = await letters.list_letters(FailedTaskFilter(queue="tasks"), limit=200)
+            assert NUMBER == len(page.letters)
+        assert (2 * NUMBER, 0) == (
+            (await queues["dlq"].stats()).approximate_messages,
+            (await queues["dlq"].stats()).inflight_messages,
+        )
+        for name in ("orders", "tasks"):
+            done = await letters.redrive_many(FailedTaskFilter(queue=name), "ann")
+            assert RedriveOutcome(matched=NUMBER, redriven=NUMBER, sampled=True) == done
+            assert (NUMBER, 0) == ((await queues[name].stats()).approximate_messages, await depth(name))
+
+
+async def test_task_of_the_largest_size_can_be_redriven(tmp_path: Path) -> None:
+    """It has grown by its count since it was accepted."""
+    clock, serializer = SystemClock(), JsonTaskSerializer()
+    task = Task(id="t", type="job", queue="orders", created_at=clock.now(), payload="x" * 2000, group="g")
+    async with SqliteBackend(tmp_path / "queue.db", clock=clock, serializer=serializer) as backend:
+        queue = backend.queue(fifo(max_task_bytes=len(serializer.dumps(task))))
+        await queue.enqueue(task)
+        [delivery] = await queue.receive(1, NOW)
+        letter = failed_task(delivery, "orders", clock.now())
+        await queue.complete(delivery)
+        await queue.enqueue(next_generation(letter, queue.spec))
+        [again] = await queue.receive(1, NOW)
+        assert again.task is not None
+        assert 1 == again.task.redrive_count
+        with pytest.raises(TaskTooLargeError):
+            await queue.enqueue(replace(task, id="larger", payload="x" * 2001))

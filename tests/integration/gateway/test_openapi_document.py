@@ -1,0 +1,57 @@
+"""The gateway does what its OpenAPI document says, whatever it is sent."""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.adapters.clock import SystemClock
+from app.adapters.ledger.ledger import open_ledger
+from app.domain.keys import digest_of
+from tests.support.ledger import LedgerCounts, a_letter, a_task
+from tests.support.stack import ROOT, Service, make_stack
+
+KEY = "mcpq_for-everything"
+CONFIG = Path(__file__).parent / "openapi" / "schemathesis.toml"
+FEWEST_CASES = 2000
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Service]:
+    """Run a gateway with keys, the embedded queue, and a ledger in which there is something to find."""
+    keys, database = tmp_path / "keys.yaml", tmp_path / "ledger.db"
+    keys.write_text(f"- {{name: root, hash: 'sha256:{digest_of(KEY.encode()).hex()}', scopes: [admin]}}\n")
+    url = f"sqlite+aiosqlite:///{database}"
+    async with open_ledger(url, clock=SystemClock(), metrics=LedgerCounts()) as ledger:
+        letters = [a_task(f"letter-{number}", queue="tasks") for number in (1, 2, 3)]
+        await ledger.tasks.record_enqueued([a_task(f"task-{number}", queue="tasks") for number in (1, 2, 3)])
+        await ledger.dead_letters.store_failed_tasks([a_letter(task) for task in letters])
+    service = make_stack(tmp_path, GATEWAY_API_KEYS_FILE=str(keys), LEDGER_URL=url).gateway
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.mark.timeout(300)
+async def test_gateway_keeps_to_its_document(gateway: Service, tmp_path: Path) -> None:
+    """Thousands of requests, with data that fits and data that does not: no 5xx, and nothing that is not documented."""
+    arguments = ["--config-file", str(CONFIG), "run", f"{gateway.url}/openapi.json"]
+    arguments += ["--header", f"Authorization: Bearer {KEY}", "--checks", "all", "--no-color"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "schemathesis.cli", *arguments,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown = (await process.communicate())[0].decode()
+    assert 0 == process.returncode, shown
+    generated = re.search(r"([\d,]+) generated", shown)
+    assert generated is not None, shown
+    assert int(generated[1].replace(",", "")) >= FEWEST_CASES, shown
+    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
+    assert [] == [line for line in lines if line["level"] == "error"]
