@@ -21,6 +21,7 @@ from app.services.new_task import NewTask
 
 CONNECTIONS = 64
 PATH = "/v1/queues/tasks/tasks"
+#: Seconds of load before anything counts.
 WARM_UP = 0.3
 
 

@@ -25,7 +25,7 @@ import aiohttp
 import uvloop
 
 from app.domain.task import JsonValue
-from bench.http_load import PATH, load, post
+from bench.http_load import CONNECTIONS, PATH, load, post
 from tests.support.stack import ROOT, make_stack
 from tests.support.waiting import pause
 
@@ -39,6 +39,7 @@ SECONDS = 2.0  # of each round
 #: The consumer is measured from when so many of its tasks are done until so many are left, which fill no batches.
 WARM_UP = 2_000
 REMAINDER = 1_000
+SLOTS = 50
 LEDGERS = {"no ledger": {"LEDGER_URL": "none"}, "SQLite ledger": {}}
 
 
@@ -57,9 +58,9 @@ class Figures:
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
         """Yield what was measured, how much it is, and what it should be."""
-        yield "single POSTs, 64 clients", f"{self.posts:,.0f}/s", ""
+        yield f"single POSTs, {CONNECTIONS} clients", f"{self.posts:,.0f}/s", ""
         yield "  of an empty FastAPI route's", f"{self.reference:,.0f}/s: {self.ratio:.0%}", "at least 50%"
-        yield "no-op tasks, one consumer", f"{self.consumed:,.0f}/s", "at least 2,500/s"
+        yield f"no-op tasks, one consumer, {SLOTS} slots", f"{self.consumed:,.0f}/s", "at least 2,500/s"
         requests = self.produce_requests + self.consume_requests
         parts = f"{self.produce_requests:.3f} + {self.consume_requests:.3f} = {requests:.3f}"
         yield "SQS requests per task", parts, "at most 0.4"
@@ -68,22 +69,15 @@ class Figures:
         yield "  their latency", f"median {statistics.median(self.latencies):.1f} ms, p99 {p99:.1f} ms", ""
 
 
-class Process:
-    """A program of this directory that serves, and prints where."""
-
-    def __init__(self, *command: str) -> None:
-        """Run ``command`` with this Python."""
-        self._command = [sys.executable, *command]
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
-        """Run it; return what it printed."""
-        with subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-            assert process.stdout is not None
-            try:
-                yield process.stdout.readline().strip()
-            finally:
-                process.terminate()
+@contextlib.contextmanager
+def serving(*command: str) -> Iterator[str]:
+    """Run a program of this directory that serves; return what it prints: where."""
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 class Stub:
@@ -124,7 +118,7 @@ async def measure(stub: Stub, reference: int, directory: Path, rounds: int, vari
         AWS_REGION="us-east-1",
         AWS_ACCESS_KEY_ID="stub",
         AWS_SECRET_ACCESS_KEY="stub",
-        QUEUE_WORKER_COUNT="50",
+        QUEUE_WORKER_COUNT=str(SLOTS),
         **variables,
     )
     try:
@@ -192,8 +186,8 @@ async def run(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for name, variables in LEDGERS.items():
             with (
-                Process("bench/sqs_stub.py", "0", "tasks", "dlq").running() as url,
-                Process("-m", "bench.http_load").running() as port,
+                serving("bench/sqs_stub.py", "0", "tasks", "dlq") as url,
+                serving("-m", "bench.http_load") as port,
             ):
                 home = Path(directory) / name
                 home.mkdir()

@@ -9,12 +9,14 @@ import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
-for name, default in (("GATEWAY_PORT", 8080), ("CONSUMER_PORT", 8081)):
-    port = int(os.environ.get(name) or default)  # noqa: TID251  # a script of the image, which imports no settings
+environ = os.environ  # noqa: TID251  # a script of the image, which imports no settings
+gateway_port = environ.get("GATEWAY_METRICS_PORT") or environ.get("GATEWAY_PORT") or 8080
+for port in (int(gateway_port), int(environ.get("CONSUMER_PORT") or 8081)):
     connection = HTTPConnection("127.0.0.1", port, timeout=3)
     try:
         connection.request("GET", "/healthz")
-        if connection.getresponse().status == HTTPStatus.OK:
+        # Who is asked for a key (GATEWAY_METRICS_AUTH) has found somebody, too.
+        if connection.getresponse().status in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED}:
             sys.exit(0)
     except (OSError, HTTPException):
         continue

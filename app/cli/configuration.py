@@ -1,17 +1,21 @@
 """Commands about settings and the contract."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.context import load_settings
+
+if TYPE_CHECKING:
+    from app.config import Settings
 
 
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check the configuration and print what counts, with secrets hidden.
 
     Every mistake is one line on the standard error; the exit code is 2 then. Queues at SQS are looked at too: what is
-    odd about them, or that SQS does not answer, is a warning.
+    odd about them, or that SQS does not answer, is a warning. So is what only the gateway minds: a mistake in its API
+    keys, or that it has none.
     """
     settings = load_settings()
     import asyncio
@@ -21,11 +25,22 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     from app.cli.settings_report import print_settings, settings_report
     from app.wiring.sqs_setup import warnings_of_sqs
 
-    settings = replace(settings, warnings=(*settings.warnings, *asyncio.run(warnings_of_sqs(settings))))
+    found = [*_key_warnings(settings), *asyncio.run(warnings_of_sqs(settings))]
+    settings = replace(settings, warnings=(*settings.warnings, *found))
     if as_json:
         print_json(settings_report(settings))
     else:
         print_settings(settings)
+
+
+def _key_warnings(settings: "Settings") -> list[str]:
+    from app import config
+
+    try:
+        config.load_keys(settings)
+    except config.ConfigError as error:
+        return [f"the gateway will not start: {problem}" for problem in error.problems]
+    return []
 
 
 def example() -> None:

@@ -29,6 +29,8 @@ def problems_in(settings: Settings, layers: Layers) -> Iterator[str]:
             f"{layers.key('gateway', 'max_request_bytes')}: {settings.gateway.max_request_bytes} is less than "
             f"MAX_TASK_BYTES, {settings.gateway.max_task_bytes}"
         )
+    if settings.gateway.metrics_port == settings.gateway.port:
+        yield f"{layers.key('gateway', 'metrics_port')}: is the port of the gateway itself"
     if settings.ledger.url is not None and not settings.ledger.url.startswith(_LEDGERS):
         yield f"{layers.key('ledger', 'url')}: expected {_LEDGERS[0]}…, {_LEDGERS[1]}… or none"
     yield from _slow_callbacks(settings, layers)

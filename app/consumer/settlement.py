@@ -11,7 +11,7 @@ from app.consumer.admission import Attempt, Verdict
 from app.consumer.visibility import VisibilityExtender
 from app.consumer.work import Stop, Work
 from app.domain.delivery import DeadLetter, Delivery
-from app.domain.errors import TryLaterError, VisibilityTimeoutError
+from app.domain.errors import TaskFailedError, TryLaterError, VisibilityTimeoutError
 from app.domain.queues import FailurePolicy
 from app.domain.retry import ExponentialBackoff, Retry, RetryPolicy, dead_letter, describe, fit_delay
 from app.domain.task import JsonValue, Task, TaskStatus, cut_reason
@@ -65,13 +65,14 @@ class Settlement:
     async def fail(self, attempt: Attempt, error: BaseException) -> bool:
         """Retry by the policy, or dead-letter what cannot succeed."""
         work, queue = attempt.work, attempt.work.lane.queue
-        status = getattr(error, "response_status", None)
+        status = error.response_status if isinstance(error, TaskFailedError) else None
         decision = self._policy.after_failure(attempt.task, error, self._random(), attempt=attempt.number)
         if isinstance(decision, str) or (queue.spec.fifo and queue.spec.failure_policy is FailurePolicy.SKIP):
             reason = decision if isinstance(decision, str) else describe(error)
             return await self.bury(attempt, reason, response_status=status)
         if self._withdrawn(attempt.task, work.delivery):
-            return await self.end(attempt, TaskStatus.CANCELED, f"{_PURGED}; the attempt failed: {describe(error)}")
+            reason = f"{_PURGED}; the attempt failed: {describe(error)}"
+            return await self.end(attempt, TaskStatus.CANCELED, reason, response_status=status)
         now = self._clock.now()
         confirmed = await self._reschedule(work, decision)
         await self._record(
@@ -106,9 +107,11 @@ class Settlement:
         self._metrics.completed(work.lane.name, "", TaskStatus.DEAD_LETTERED)
         return await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, letter))
 
-    async def end(self, attempt: Attempt, status: TaskStatus, reason: str) -> bool:
+    async def end(
+        self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None
+    ) -> bool:
         """Delete the message of a task that must not run (again): expired or canceled."""
-        await self._record(attempt, status, error=reason)
+        await self._record(attempt, status, error=reason, response_status=response_status)
         return await self._complete(attempt.work)
 
     async def drop(self, work: Work) -> bool:

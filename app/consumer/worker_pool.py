@@ -111,9 +111,13 @@ class WorkerPool:
             self._ask_pump()
 
     def cancel(self, task_id: str) -> None:
-        """Cancel a running task at its next await; it ends ``canceled``. One that is being settled already is not."""
+        """Cancel a running task at its next await; it ends ``canceled``. One that is being settled already is not.
+
+        One that calls somebody is let finish, since nobody could tell what the other side has done of it.
+        """
         for work in self._running:
-            if work.delivery.task is not None and work.delivery.task.id == task_id and work.stop is None:
+            task = work.delivery.task
+            if task is not None and task.id == task_id and work.stop is None and work.target is None:
                 work.stop = Stop.CANCELED
                 self._interrupt(work)
 

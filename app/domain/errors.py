@@ -41,6 +41,9 @@ The HTTP status of each is the gateway's business (``gateway/problems.py``).
 from datetime import timedelta
 from typing import NamedTuple
 
+#: The longest wait that an attempt may ask for: as far ahead as a client may schedule a task.
+_LONGEST_DELAY = timedelta(days=365)
+
 
 class FieldError(NamedTuple):
     """One wrong member of a request: where it stands, such as ``("body", "payload", "text")``, and what is wrong."""
@@ -195,9 +198,10 @@ class RetryableError(TaskFailedError):
     """
 
     def __init__(self, message: str | None = None, delay: timedelta | None = None) -> None:
-        """Ask for another attempt, ``delay`` from now."""
+        """Ask for another attempt, ``delay`` from now: at least at once, at most in a year."""
         super().__init__(message)
-        self.delay = delay
+        # Here, where a wrong one is a failure of the handler that asks for it, and can be retried.
+        self.delay = None if delay is None else min(max(delay, timedelta(0)), _LONGEST_DELAY)
 
 
 class AttemptTimeoutError(RetryableError):

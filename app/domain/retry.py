@@ -59,8 +59,7 @@ class RetryPolicy:
         if attempt > task.max_retries:
             return f"{reason} (attempt {attempt} of {task.max_retries + 1})"
         asked = error.delay if isinstance(error, RetryableError) else None
-        delay = self.backoff.delay(attempt - 1, random) if asked is None else max(asked, timedelta(0))
-        return Retry(task.next_attempt(), delay)
+        return Retry(task.next_attempt(), self.backoff.delay(attempt - 1, random) if asked is None else asked)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -74,8 +73,11 @@ def is_retryable(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Return the error as a reason for people, in at most 1 KiB."""
-    text = str(error)
     name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # a handler's own exception may fail even at this
+        text = ""
     return cut_reason(
         text if isinstance(error, RetryableError | PermanentError) else f"{name}: {text}" if text else name
     )

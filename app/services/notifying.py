@@ -95,4 +95,4 @@ class Notifying:
 
 def notifying(service: Notifying) -> Job:
     """Look for something to tell every few seconds."""
-    return Job("notify-of-dead-letters", timedelta(seconds=5), service.notify)
+    return Job("notify-of-dead-letters", timedelta(seconds=15), service.notify)

@@ -110,4 +110,4 @@ def promoted(task: Task) -> Task:
 
 def promoting(promoter: Promoter) -> Job:
     """Send what is due within a second of its time."""
-    return Job("promote-due-tasks", timedelta(seconds=0.5), promoter.promote)
+    return Job("promote-due-tasks", timedelta(seconds=0.9), promoter.promote)

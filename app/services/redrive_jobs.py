@@ -21,7 +21,7 @@ PAGE = 50
 #: A job is taken over when its process was silent for so long. To read, send and mark a page takes less, however slow.
 LEASE = timedelta(seconds=60)
 #: How often a process looks for jobs that nobody works on.
-LOOK = timedelta(seconds=2)
+LOOK = timedelta(seconds=5)
 #: Jobs that one process works on side by side.
 AT_ONCE = 8
 _STOP_TIME = timedelta(seconds=30)

@@ -175,8 +175,6 @@ class Scheduling:
         except NotFoundError as error:
             raise invalid(FieldError(("body", "queue"), str(error))) from error
         except InvalidTaskError as error:
-            if not error.errors:
-                raise
             raise invalid(*(FieldError(("body", "task", *each.loc[1:]), each.msg) for each in error.errors)) from error
 
     def _needed_store(self) -> ScheduleStore:
@@ -192,7 +190,7 @@ def ticking(scheduling: Scheduling, promote: Callable[[], Awaitable[None]]) -> J
         if await scheduling.run_due():
             await promote()
 
-    return Job("run-schedules", timedelta(seconds=0.5), tick)
+    return Job("run-schedules", timedelta(seconds=0.9), tick)
 
 
 def _not_found(name: str) -> NotFoundError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 
-from app.domain.claims import Answer, Claimed, ClaimKind, ClaimOutcome, ClaimRequest, InProgress, Replay, Reused
+from app.domain.claims import Answer, Claimed, ClaimKind, ClaimRequest, InProgress, Replay, Reused
 from app.domain.delivery import Accepted
 from app.domain.errors import (
     BackendUnavailableError,
@@ -274,16 +274,12 @@ def _request(spec: QueueSpec, kind: ClaimKind, key: str, task: Task, request_has
     return ClaimRequest(kind=kind, queue=spec.public_name, key=key, task_id=task.id, request_hash=request_hash)
 
 
-def _not_claimed(outcome: ClaimOutcome) -> Replayed | QueueError:
-    match outcome:
-        case Replay(answer=answer):
-            return Replayed(answer)
-        case InProgress(retry_after):
-            return IdempotencyInProgressError(retry_after=retry_after)
-        case Reused():
-            return IdempotencyKeyReusedError()
-        case Claimed():
-            raise AssertionError("a claim was won")
+def _not_claimed(outcome: Replay | InProgress | Reused) -> Replayed | QueueError:
+    if isinstance(outcome, Replay):
+        return Replayed(outcome.answer)
+    if isinstance(outcome, InProgress):
+        return IdempotencyInProgressError(retry_after=outcome.retry_after)
+    return IdempotencyKeyReusedError()
 
 
 def _enqueued(spec: QueueSpec, task: Task, duplicate_of: str | None = None) -> Enqueued:

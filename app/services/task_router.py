@@ -6,13 +6,21 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
-from app.domain.errors import InvalidPayloadError, InvalidTaskError, PermanentError, UnknownTaskTypeError
+from app.domain.errors import (
+    InvalidPayloadError,
+    InvalidTaskError,
+    PermanentError,
+    RetryableError,
+    UnknownTaskTypeError,
+)
+from app.domain.retry import describe
 from app.domain.strict_json import dumps
 from app.domain.task import JsonValue, Task
 from app.services.validation import validated
@@ -115,6 +123,7 @@ class TaskRouter:
             UnknownTaskTypeError: no handler knows the type.
             InvalidPayloadError: the payload does not fit the type's model; the message names the members.
             PermanentError: what the handler returned has no JSON form.
+            RetryableError: the handler asked the process to end, as ``sys.exit`` does.
             Exception: whatever the handler raises.
 
         """
@@ -160,14 +169,13 @@ class _BoundHandler:
     services: Mapping[type, object]
 
     async def handle(self, task: Task) -> JsonValue:
-        model = self.route.model
-        payload = None if model is None else _payload(model, task.payload)
-        given = {Task: task, model: payload}
+        model, own = self.route.model, _own(task)
+        payload = None if model is None else _payload(model, own.payload)
+        given = {Task: own, model: payload}
         arguments = {
             name: given[kind] if kind in given else self.services[kind] for name, kind in self.route.parameters
         }
-        call = partial(self.route.function, **arguments)
-        result = await call() if self.route.is_async else await _in_thread(call)
+        result = await _called(partial(self.route.function, **arguments), is_async=self.route.is_async)
         _require_json(task.type, result)
         return result  # type: ignore[no-any-return]  # what a handler returns was looked at just now
 
@@ -197,24 +205,48 @@ def _require_json(task_type: str, result: object) -> None:
         raise PermanentError(message) from error
 
 
+def _own(task: Task) -> Task:
+    """Return ``task`` for a handler to do with as it likes: a retry and a dead letter are what was enqueued."""
+    return replace(task, payload=deepcopy(task.payload), metadata=dict(task.metadata))
+
+
+async def _called(call: Callable[[], Any], *, is_async: bool) -> Any:
+    try:
+        return await call() if is_async else await _in_thread(call)
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # beyond this, it would end the process and every other task in it
+        raise RetryableError(describe(error)) from error
+
+
 async def _in_thread(call: Callable[[], Any]) -> Any:
     """Return what ``call`` returns in a new thread.
 
     Not an executor's thread: the interpreter waits for those at exit, so that one stuck handler would keep the
     process from ending. The caller bounds their number: each holds a worker slot.
     """
-    future: Future[Any] = Future()
+    future: Future[_Outcome] = Future()
     run = partial(contextvars.copy_context().run, call)
     threading.Thread(target=_settle, args=(future, run), name="task-handler", daemon=True).start()
-    return await asyncio.wrap_future(future)
+    outcome = await asyncio.wrap_future(future)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result
 
 
-def _settle(future: "Future[Any]", call: Callable[[], Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a call in a thread ended. Its error is no exception of the future: asyncio's take no ``StopIteration``."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+def _settle(future: "Future[_Outcome]", call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        result = call()
+        outcome = _Outcome(call())
     except BaseException as error:  # noqa: BLE001  # it is raised where the result is awaited
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+        outcome = _Outcome(error=error)
+    future.set_result(outcome)

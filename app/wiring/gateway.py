@@ -4,6 +4,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
@@ -40,6 +41,9 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
 
     """
     clock, registry = SystemClock(), CollectorRegistry()
+    shared = settings.shared_metrics
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True)  # before the first metric, which opens a file in it
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(registry, known_types(settings, router))
     rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
@@ -60,7 +64,8 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
             running(core.jobs, clock),
             open_desk(queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics) as desk,
         ):
-            yield _parts(core, desk, readiness, clock, registry, limits, door)
+            parts = _parts(core, desk, readiness, clock, registry, limits, door)
+            yield replace(parts, render_metrics=lambda: exposition(registry, shared))
 
 
 def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own

@@ -102,7 +102,7 @@ def make_core(
             ledger.held, ledger.dead_letters, queues.public, clock=clock, metrics=metrics, closed=purges.closed
         )
         jobs = (
-            watch_purges(purges),
+            *([watch_purges(purges)] if on_sqs else []),
             promoting(promoter),
             ticking(scheduling, promoter.promote),
             pruning(_retention(settings, ledger, clock)),

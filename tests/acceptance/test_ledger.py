@@ -15,10 +15,11 @@ import pytest
 from app.adapters.clock import SystemClock
 from app.adapters.ledger.ledger import open_ledger
 from app.domain.schedules import Misfire, Schedule
+from tests.support.cli import run_cli
 from tests.support.ledger import LedgerCounts
 from tests.support.ledger_databases import migrated_database, postgres_url
 from tests.support.operator import Operator, operator_of
-from tests.support.postgres import postgres_server
+from tests.support.postgres import postgres_server, shared_postgres
 from tests.support.stack import Service, Stack, free_port, make_stack
 from tests.support.waiting import eventually, pause
 
@@ -208,6 +209,32 @@ async def test_running_task_is_stopped_when_it_is_canceled(stack: Stack) -> None
         await eventually(partial(status_is, operator, task["id"], "canceled"), PATIENCE, "it is canceled")
         await eventually(lambda: empty(operator), PATIENCE, "its message is gone")
     assert ["started", "stopped"] == effects_of(stack, task)
+
+
+@pytest.mark.parametrize("command", ["gateway", "consumer"])
+async def test_database_without_our_tables_is_an_error_at_the_start(
+    request: pytest.FixtureRequest, tmp_path: Path, command: str
+) -> None:
+    """The message says what to do."""
+    server = shared_postgres(request.config)
+    url = server.url(await server.create_database())
+    done = await run_cli(command, LEDGER_URL=url, QUEUE_DATA_DIR=str(tmp_path))
+    assert 1 == done.exit_code
+    assert "run `mcp-queue ledger migrate`" in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
+
+
+async def test_database_that_does_not_answer_at_the_start_is_no_error(tmp_path: Path, unused_tcp_port: int) -> None:
+    """Both processes do their work without it, and say so."""
+    stack = make_stack(tmp_path, LEDGER_URL=f"postgresql+asyncpg://nobody@127.0.0.1:{unused_tcp_port}/none")
+    try:
+        await asyncio.gather(stack.gateway.start(), stack.consumer.start())
+        assert await ready_as(stack, "degraded")
+        async with operator_of(stack) as operator:
+            task = await submitted(operator)
+        await eventually(partial(succeeded, stack, [task]), PATIENCE, "it ran")
+    finally:
+        await asyncio.gather(*(service.stop() for service in stack.services))
 
 
 @pytest.mark.timeout(120)

@@ -133,7 +133,7 @@ async def test_the_same_commands_run_on_sqs(visitor: Visitor, pytestconfig: pyte
         created = json.loads(await visitor.run(visitor.command(echo)))
 
         async def completed() -> bool:
-            return (await task(visitor, created["id"]))["status"] == "completed"
+            return bool((await task(visitor, created["id"]))["status"] == "completed")
 
         await eventually(completed, 20, "the task is completed")
         async with (

@@ -120,12 +120,12 @@ def answering(status: int) -> Iterator[int]:
             thread.join()
 
 
-def health(gateway_port: int, consumer_port: int) -> int:
+def health(gateway_port: int, consumer_port: int, **others: str) -> int:
     """Return the exit code of the health check that the image runs."""
     arguments = re.search(r"CMD \[(.*)\]", only("HEALTHCHECK"))
     assert arguments is not None
     assert '"python", "/opt/mcp-queue/healthcheck.py"' == arguments[1]
-    variables = {"GATEWAY_PORT": str(gateway_port), "CONSUMER_PORT": str(consumer_port)}
+    variables = {"GATEWAY_PORT": str(gateway_port), "CONSUMER_PORT": str(consumer_port), **others}
     return subprocess.run([sys.executable, ROOT / "deploy" / "healthcheck.py"], env=variables, check=False).returncode
 
 
@@ -134,6 +134,14 @@ def test_the_health_check_finds_either_process() -> None:
     with answering(200) as port:
         assert 0 == health(port, free_port())
         assert 0 == health(free_port(), port)
+
+
+def test_the_health_check_follows_the_gateways_health() -> None:
+    """To a port of its own, and behind a key, which the check does not have."""
+    with answering(401) as port:
+        assert 0 == health(free_port(), free_port(), GATEWAY_METRICS_PORT=str(port))
+    with answering(200) as port:
+        assert 1 == health(port, free_port(), GATEWAY_METRICS_PORT=str(free_port()))
 
 
 @pytest.mark.parametrize("status", [500, 503])

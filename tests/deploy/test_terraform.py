@@ -19,6 +19,9 @@ from tests.support.tools import output_of
 TERRAFORM = ROOT / "deploy" / "terraform"
 MODULE = sorted(TERRAFORM.glob("*.tf"))
 EXAMPLE = TERRAFORM / "example" / "main.tf"
+SQS = ROOT / "app" / "adapters" / "sqs"
+#: What the operator does to queues; the rest of the package is the processes'.
+APPLY = SQS / "apply.py"
 Blocks = dict[str, list[dict[str, Any]]]
 
 
@@ -110,9 +113,7 @@ def test_every_allowed_action_exists() -> None:
 
 def test_the_roles_may_do_what_the_processes_do() -> None:
     """Each call of the code to SQS is allowed to consumer or gateway, by the action of its single form."""
-    calls: set[str] = set()
-    for path in (ROOT / "app" / "adapters" / "sqs").rglob("*.py"):
-        calls |= set(re.findall(r'call\(\s*"([A-Z]\w+)"', path.read_text()))
+    calls = set().union(*(_calls(path) for path in SQS.rglob("*.py") if path != APPLY))
     needed = {call.removesuffix("Batch") for call in calls}
     assert {"SendMessage", "ReceiveMessage", "DeleteMessage"} <= needed
     allowed = {action.removeprefix("sqs:") for name in ("gateway", "consumer") for action in _actions(name)}
@@ -126,9 +127,20 @@ def test_the_gateway_cannot_take_tasks_away() -> None:
     }
 
 
+def test_the_operator_may_do_what_applying_queues_does() -> None:
+    """It looks queues up, and creates, changes and tags them."""
+    needed = _calls(APPLY) | _calls(SQS / "info.py")
+    assert {"CreateQueue", "GetQueueUrl", "SetQueueAttributes", "TagQueue"} <= needed
+    assert set() == {f"sqs:{call}" for call in needed} - _actions("operator")
+
+
 def test_the_operator_touches_no_message() -> None:
     """Who changes queues need not see tasks."""
     assert not [action for action in _actions("operator") if "Message" in action]
+
+
+def _calls(path: Path) -> set[str]:
+    return set(re.findall(r'call\(\s*"([A-Z]\w+)"', path.read_text()))
 
 
 def _actions(name: str) -> set[str]:

@@ -42,7 +42,8 @@ async def stack_on_sqs(
         json.dumps({"queue": {"sqs": {"queues": entries}}}),  # JSON is YAML
         **{"SQS_WAIT_TIME_SECONDS": "1", **localstack.environment(), **variables},
     )
-    applied = await run_cli("queues", "apply", **stack.gateway.environment)
+    settings: dict[str, Any] = {**stack.gateway.environment}
+    applied = await run_cli("queues", "apply", **settings)
     assert 0 == applied.exit_code, applied.err
     try:
         yield stack, names

@@ -57,9 +57,11 @@ class Service:
     def _launch(self) -> subprocess.Popen[bytes]:
         self.output = self.log.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", self.name],
+            # With its standard input the process loses its parent: it outlives no test session that is killed.
+            [sys.executable, "-m", "app", self.name, "--until-stdin-closes"],
             cwd=ROOT,
             env=dict(self.environment),
+            stdin=subprocess.PIPE,
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
@@ -84,6 +86,8 @@ class Service:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
             if self.output is not None:
                 self.output.close()
 

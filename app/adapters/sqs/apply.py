@@ -75,19 +75,23 @@ async def apply_queues(
         message = f"no connection to SQS: {error}"
         raise QueueSetupError(message) from error
     try:
-        return await _Applying(client, specs, standard).run(dry_run=dry_run)
+        return await Installer(client, specs, standard).run(dry_run=dry_run)
     finally:
         await client.aclose()
 
 
-class _Applying:
+class Installer:
+    """Looks at all queues, then changes them one by one."""
+
     def __init__(self, client: Client, specs: Sequence[QueueSpec], standard: Standard) -> None:
+        """Make the queues of ``specs`` by ``client``."""
         self._client = client
         self._specs = {spec.name: spec for spec in specs}
         self._standard = standard
         self._arns: dict[str, str] = {}
 
     async def run(self, *, dry_run: bool) -> list[Plan]:
+        """Return what each queue needs, in the order of the configuration; without ``dry_run`` do it."""
         found = {spec.name: await self._look(spec) for spec in self._specs.values()}
         self._arns = {name: queue.attributes["QueueArn"] for name, queue in found.items() if queue is not None}
         plans = {}

@@ -98,3 +98,19 @@ async def test_help_needs_no_heavy_imports() -> None:
     out, _ = await process.communicate()
 
     assert b"[]" == out.strip()
+
+
+@pytest.mark.parametrize(
+    ("host", "file", "reason"),
+    [
+        ("0.0.0.0", "", "no API keys are configured"),
+        ("127.0.0.1", "/nowhere/keys.yaml", "/nowhere/keys.yaml cannot be read"),
+    ],
+)
+async def test_what_only_the_gateway_minds_is_a_warning(host: str, file: str, reason: str) -> None:
+    """A consumer of the same configuration starts all the same."""
+    done = await run_cli("config", "check", GATEWAY_HOST=host, GATEWAY_API_KEYS_FILE=file)
+
+    assert 0 == done.exit_code
+    assert "the gateway will not start" in done.out
+    assert reason in done.out

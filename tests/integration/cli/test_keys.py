@@ -35,8 +35,8 @@ async def test_printed_line_lets_the_printed_key_in(tmp_path: Path) -> None:
     found = KeyRing(keys).find(secret.encode())
     assert found is not None
     caller = found.caller
-    assert ("ci", {KeyScope.ENQUEUE, KeyScope.READ}) == (caller.name, caller.scopes)
-    assert {"tasks"} == caller.queues
+    assert ("ci", frozenset({"tasks"})) == (caller.name, caller.queues)
+    assert frozenset({KeyScope.ENQUEUE, KeyScope.READ}) == caller.scopes
     assert found.expires_at is not None
     assert timedelta(days=89) < found.expires_at - datetime.now(UTC) <= timedelta(days=90)
 

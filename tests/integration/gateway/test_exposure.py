@@ -122,10 +122,15 @@ async def test_secrets_are_in_no_log_line(tmp_path: Path) -> None:
     file.write_text(key_line("c2VjcmV0", "enqueue", "operate"))
     async with running(tmp_path, GATEWAY_API_KEYS_FILE=str(file), LOG_LEVEL="debug") as gateway:
         async with aiohttp.ClientSession(gateway.url, headers=bearer("c2VjcmV0")) as session:
-            await session.post("/v1/queues/tasks/tasks", json={"type": "echo", "payload": {"card": "4111-1111"}})
+            task = {"type": "echo", "payload": {"card": "4111-1111"}}
             forged = "tasks%0A%7B%22level%22%3A%22error%22%2C%22message%22%3A%22forged%22%7D%1b%5B31m"
-            await session.post(f"/v1/queues/{forged}/pause")
-            await session.post("/v1/queues/tasks/pause")
+            for path, body, status_code in (
+                ("/v1/queues/tasks/tasks", task, 202),
+                (f"/v1/queues/{forged}/pause", None, 404),
+                ("/v1/queues/tasks/pause", None, 200),
+            ):
+                async with session.post(path, json=body) as answer:
+                    assert status_code == answer.status
         assert 401 == await status(f"{gateway.url}/v1/queues", "d3Jvbmc")
     log = gateway.log.read_text()
     assert not [secret for secret in ("c2VjcmV0", "d3Jvbmc", "4111-1111", "\x1b") if secret in log]

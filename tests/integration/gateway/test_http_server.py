@@ -48,10 +48,12 @@ async def test_accepted_task_is_in_the_embedded_queue(tmp_path: Path) -> None:
     async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
         kit = GatewayKit(extra={"kept": backend.queue(spec)})
         async with serving(kit.app) as server, aiohttp.ClientSession(server.url) as session:
-            answers = await asyncio.gather(
-                *(session.post("/v1/queues/kept/tasks", json={"type": "echo"}) for _ in range(64))
-            )
-        assert {202} == {answer.status for answer in answers}
+
+            async def enqueue() -> int:
+                async with session.post("/v1/queues/kept/tasks", json={"type": "echo"}) as answer:
+                    return answer.status
+
+            assert [202] * 64 == await asyncio.gather(*(enqueue() for _ in range(64)))
     async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
         assert 64 == (await backend.queue(spec).stats()).approximate_messages
 

@@ -2,14 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from app.config import load_settings
-from app.domain.errors import QueueSetupError
-from app.domain.queues import QueueKind
-from app.wiring.sqs_setup import apply_to_sqs
 from tests.support.cli import Finished, run_cli
 from tests.support.localstack import LocalStack
 from tests.support.sqs import create_queue, sqs_client
@@ -35,10 +32,15 @@ def config(tmp_path: Path, prefix: str) -> Path:
     return path
 
 
-async def apply(localstack: LocalStack, config: Path, *options: str, **variables: str) -> Finished:
+async def run(*arguments: str, at: LocalStack, **variables: str) -> Finished:
+    """Run a command against an emulator."""
+    settings: dict[str, Any] = {**at.environment(), **variables}
+    return await run_cli(*arguments, **settings)
+
+
+async def apply(at: LocalStack, config: Path, *options: str, **variables: str) -> Finished:
     """Run the command."""
-    environment = {**localstack.environment(), "QUEUE_CONFIG": str(config), **variables}
-    return await run_cli("queues", "apply", *options, **environment)
+    return await run("queues", "apply", *options, at=at, QUEUE_CONFIG=str(config), **variables)
 
 
 async def attributes_of(name: str) -> dict[str, str]:
@@ -69,7 +71,7 @@ class TestApply:
         redrive = {"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": 100}
         assert redrive == json.loads(orders["RedrivePolicy"])
         assert "1209600" == letters["MessageRetentionPeriod"]
-        check = await run_cli("config", "check", "--json", QUEUE_CONFIG=str(config), **localstack.environment())
+        check = await run("config", "check", "--json", at=localstack, QUEUE_CONFIG=str(config))
         assert [] == [warning for warning in json.loads(check.out)["warnings"] if "LEDGER_URL" not in warning]
 
     async def test_a_second_time_there_is_nothing_to_do(self, localstack: LocalStack, config: Path) -> None:
@@ -115,12 +117,9 @@ class TestApply:
         self, localstack: LocalStack, prefix: str, address: str
     ) -> None:
         """A URL or an ARN says where it should be; before that is cleared up, nothing is changed."""
-        done = await run_cli(
-            "queues", "apply",
-            SQS_QUEUE_URL=address.format(url=localstack.url, prefix=prefix),
-            SQS_DLQ_URL=f"{prefix}-dlq",
-            **localstack.environment(),
-        )  # fmt: skip
+        url = address.format(url=localstack.url, prefix=prefix)
+
+        done = await run("queues", "apply", at=localstack, SQS_QUEUE_URL=url, SQS_DLQ_URL=f"{prefix}-dlq")
 
         assert 1 == done.exit_code
         assert "only queues that are given by name are created" in done.err
@@ -143,16 +142,14 @@ class TestCheck:
         async with sqs_client() as sqs:
             url, dlq = await create_queue(sqs), await create_queue(sqs)
 
-        done = await run_cli("config", "check", SQS_QUEUE_URL=url, SQS_DLQ_URL=dlq, **localstack.environment())
+        done = await run("config", "check", at=localstack, SQS_QUEUE_URL=url, SQS_DLQ_URL=dlq)
 
         assert 0 == done.exit_code
         assert "Warning: queue 'tasks' has no redrive policy at SQS" in done.out
 
     async def test_a_queue_that_is_not_there_is_a_warning_that_says_what_to_do(self, localstack: LocalStack) -> None:
         """The configuration itself is right."""
-        missing = {"SQS_QUEUE_URL": "nowhere", "SQS_DLQ_URL": "nowhere-dlq"}
-
-        done = await run_cli("config", "check", **missing, **localstack.environment())
+        done = await run("config", "check", at=localstack, SQS_QUEUE_URL="nowhere", SQS_DLQ_URL="nowhere-dlq")
 
         assert 0 == done.exit_code
         assert "mcp-queue queues apply creates it" in done.out

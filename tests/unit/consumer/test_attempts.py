@@ -94,6 +94,22 @@ async def test_the_status_of_a_rejecting_callback_is_recorded(consumer: KitFacto
     assert kit.log.records[-1].response_status == 410
 
 
+async def test_an_exception_of_the_handlers_own_has_no_response_status(consumer: KitFactory) -> None:
+    """Whatever some HTTP library calls by that name need not be a number that the ledger can hold."""
+
+    class TheirError(Exception):
+        response_status = "I'm a teapot"
+
+    async def fail(_task: Task) -> JsonValue:
+        raise TheirError
+
+    kit = await consumer(fail)
+    await kit.enqueue(kit.task(max_retries=0))
+    await kit.pass_time()
+
+    assert kit.log.records[-1].response_status is None
+
+
 async def test_any_other_exception_of_a_handler_is_retried(consumer: KitFactory) -> None:
     """A handler's own exception, sys.exit included, is a failure of that attempt and not of the process."""
     errors: list[BaseException] = [KeyError("x"), SystemExit(3)]
@@ -417,6 +433,26 @@ async def test_a_running_task_can_be_canceled(consumer: KitFactory) -> None:
 
     assert [TaskStatus.CANCELED] == [record.status for record in kit.log.records]
     assert await kit.depth() == 0
+
+
+async def test_a_callback_under_way_is_let_finish(consumer: KitFactory) -> None:
+    """Nobody could tell what the receiver has done of it: it ends as it answers."""
+    answered = asyncio.Event()
+
+    async def call(_task: Task) -> JsonValue:
+        await answered.wait()
+        return None
+
+    kit = await consumer(call)
+    await kit.enqueue(kit.task(callback_url="https://example.com/hook"))
+    await kit.pass_time()
+    kit.pool.cancel("t1")
+    await kit.pass_time()
+    assert [] == kit.log.records
+    answered.set()
+    await kit.pass_time()
+
+    assert [TaskStatus.COMPLETED] == [record.status for record in kit.log.records]
 
 
 async def test_a_cancellation_that_nobody_asked_for_is_the_handlers_own_failure(consumer: KitFactory) -> None:

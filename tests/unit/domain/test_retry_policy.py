@@ -113,12 +113,28 @@ def test_exhausted_retries_are_part_of_the_reason() -> None:
     assert "ValueError: x (attempt 4 of 4)" == POLICY.after_failure(TASK, ValueError("x"), 0.5, attempt=4)
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(HOUR, HOUR), (NOW, NOW), (-HOUR, NOW)])
+@pytest.mark.parametrize(
+    ("asked", "expected"), [(HOUR, HOUR), (NOW, NOW), (-HOUR, NOW), (timedelta.max, timedelta(days=365))]
+)
 def test_delay_that_the_failure_asks_for_replaces_the_backoff(asked: timedelta, expected: timedelta) -> None:
-    """It may be longer than the backoff's maximum, but lies never in the past."""
+    """It may be longer than the backoff's maximum, but lies never in the past, nor where no queue can hold it."""
     decision = POLICY.after_failure(TASK, RetryableError("later", delay=asked), 0.5, attempt=1)
     assert isinstance(decision, Retry)
     assert expected == decision.delay
+
+
+def test_delay_that_is_no_duration_is_refused_where_it_is_asked_for() -> None:
+    """The handler fails by it, and not what settles its attempt."""
+    with pytest.raises(TypeError):
+        RetryableError("later", delay=5)  # type: ignore[arg-type]  # that is the mistake
+
+
+class WordlessError(Exception):
+    """An exception that fails when it is asked what is wrong."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise RuntimeError
 
 
 @pytest.mark.parametrize(
@@ -126,6 +142,7 @@ def test_delay_that_the_failure_asks_for_replaces_the_backoff(asked: timedelta, 
     [
         (ValueError("no"), "ValueError: no"),
         (ValueError(), "ValueError"),
+        (WordlessError(), "WordlessError"),
         (RetryableError("no"), "no"),
         (PermanentError(), "The attempt failed, and every further one would."),
     ],

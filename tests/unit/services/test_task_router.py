@@ -5,11 +5,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from app.domain.errors import InvalidPayloadError, PermanentError, UnknownTaskTypeError
+from app.domain.errors import InvalidPayloadError, PermanentError, RetryableError, UnknownTaskTypeError
 from app.domain.payloads import EmbeddingPayload
 from app.domain.task import JsonValue, Task
 from app.services.log_context import current_log_fields, log_fields
@@ -97,7 +98,7 @@ async def test_cancelling_a_sync_handler_stops_only_the_waiting() -> None:
 
 def test_a_call_that_was_given_up_before_its_thread_ran_does_not_start() -> None:
     """The thread finds that nobody waits any more."""
-    given_up: Future[None] = Future()
+    given_up: Future[Any] = Future()
     given_up.cancel()
 
     _settle(given_up, lambda: pytest.fail("started"))
@@ -115,12 +116,61 @@ async def test_a_handlers_own_error_comes_out_unchanged() -> None:
 
     @router.task("sync")
     def fail_too() -> JsonValue:
-        raise SystemExit("gone")
+        raise LookupError("gone")
 
-    with pytest.raises(LookupError, match="gone"):
-        await router.run(a_task("async"), NO_SERVICES)
-    with pytest.raises(SystemExit, match="gone"):
-        await router.run(a_task("sync"), NO_SERVICES)
+    for task_type in ("async", "sync"):
+        with pytest.raises(LookupError, match="gone"):
+            await router.run(a_task(task_type), NO_SERVICES)
+
+
+class Panic(BaseException):
+    """What no handler should raise, and some library will."""
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(3), Panic(3)], ids=lambda error: type(error).__name__
+)
+async def test_a_handler_cannot_end_the_process(error: BaseException) -> None:
+    """Whatever its function raises is a failure of that attempt, in a task of the loop's own too."""
+    router = TaskRouter()
+
+    @router.task("async")
+    async def leave() -> JsonValue:
+        raise error
+
+    @router.task("sync")
+    def leave_too() -> JsonValue:
+        raise error
+
+    for task_type in ("async", "sync"):
+        with pytest.raises(RetryableError, match=f"{type(error).__name__}: 3"):
+            await asyncio.create_task(router.run(a_task(task_type), NO_SERVICES))
+
+
+async def test_a_sync_handler_may_run_out_of_something_to_iterate() -> None:
+    """``StopIteration``, which no future of asyncio takes, comes out as from a coroutine."""
+    router = TaskRouter()
+
+    @router.task("greet")
+    def take_from_nothing() -> JsonValue:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await router.run(a_task(), NO_SERVICES)
+
+
+async def test_what_a_handler_does_to_its_task_stays_with_it() -> None:
+    """A retry of the task is the one that was enqueued."""
+    router = TaskRouter()
+
+    @router.task("greet")
+    async def use_up(task: Task) -> JsonValue:
+        assert isinstance(task.payload, dict)
+        return task.payload.pop("name")
+
+    task = a_task(payload={"name": "Ada"})
+    assert "Ada" == await router.run(task, NO_SERVICES)
+    assert a_task(payload={"name": "Ada"}) == task
 
 
 async def test_an_unknown_type_is_a_permanent_failure() -> None:

@@ -3,8 +3,13 @@
 import json
 from datetime import timedelta
 
-from app.adapters.sqs.apply import Standard, differences, wanted_attributes
+import pytest
+
+from app.adapters.sqs.apply import Installer, Standard, differences, wanted_attributes
+from app.domain.errors import QueueSetupError
+from app.domain.queues import QueueKind
 from tests.support.sqs import sqs_spec
+from tests.support.strict_sqs import StrictWorld
 
 ARN = "arn:aws:sqs:us-east-1:111122223333:"
 TASKS = sqs_spec("tasks", "tasks", dead_letter_queue="dlq", visibility_timeout=timedelta(seconds=30))
@@ -84,3 +89,15 @@ class TestDifferences:
         found = {name: value for name, value in wanted.items() if name != "SqsManagedSseEnabled"}
 
         assert {} == differences(wanted, {**found, "KmsMasterKeyId": "alias/theirs"})
+
+
+async def test_a_queue_of_another_kind_is_left_alone_and_so_are_the_others() -> None:
+    """SQS cannot change it, and half of a set-up helps nobody."""
+    world = StrictWorld()
+    world.sqs.create("orders")
+    specs = [sqs_spec("tasks", "tasks"), sqs_spec("orders", "orders", kind=QueueKind.FIFO)]
+
+    with pytest.raises(QueueSetupError, match="queue 'orders': SQS cannot make orders a fifo queue"):
+        await Installer(world.client, specs, Standard()).run(dry_run=False)
+
+    assert [] == world.sqs.made("CreateQueue")
