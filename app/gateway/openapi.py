@@ -35,6 +35,15 @@ _SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same in its own header."},
 }
 _RETRY_AFTER = {"description": "Seconds until the next try makes sense.", "schema": {"type": "integer"}}
+_HEADERS: Mapping[int | str, Mapping[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "A key is needed, or another one.", "schema": {"type": "string"}}},
+    429: {
+        "Retry-After": _RETRY_AFTER,
+        "RateLimit": {"description": "What is left to the key, if it has a rate.", "schema": {"type": "string"}},
+        "RateLimit-Policy": {"description": "The rate of the key, if it has one.", "schema": {"type": "string"}},
+    },
+    503: {"Retry-After": _RETRY_AFTER},
+}
 
 #: What any request may be refused with.
 ALWAYS = ("request_too_large", "unsupported_media_type", "invalid_task", "overloaded")
@@ -53,8 +62,8 @@ def _refusal(status: int | str, description: str) -> dict[str, Any]:
         "description": description,
         "content": {problems.MEDIA_TYPE: {"schema": reference(ProblemView)}},
     }
-    if status in {429, 503}:
-        response["headers"] = {"Retry-After": _RETRY_AFTER}
+    if status in _HEADERS:
+        response["headers"] = _HEADERS[status]
     return response
 
 

@@ -85,7 +85,7 @@ class ForeignDeadLetters:
 def _envelope(delivery: Delivery, letter: DeadLetter) -> Task:
     raw = Task(
         id=delivery.message_id,
-        type="unparseable",
+        type="unparsable",
         queue=letter.original_queue,
         created_at=letter.failed_at,
         payload=delivery.body,

@@ -73,6 +73,17 @@ class TestStart:
         async with sqs_backend(sqs_spec("work", url), region="us-east-1", endpoint_url=localstack.url) as backend:
             await backend.queue("work").ping()
 
+    async def test_an_emulator_takes_no_set_up_of_aws(
+        self, localstack: LocalStack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its address is enough: any region and any credentials will do."""
+        async with sqs_client() as sqs:
+            url = await create_queue(sqs)
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        async with sqs_backend(sqs_spec("work", url), endpoint_url=localstack.url) as backend:
+            await backend.queue("work").enqueue(make_task())
+
     async def test_a_missing_region_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """AWS cannot be reached without."""
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):

@@ -7,9 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from app.adapters.clock import SystemClock
+from app.config import load_settings
+from app.wiring.queues import open_queues
 from tests.support.cli import Finished, run_cli
 from tests.support.localstack import LocalStack
-from tests.support.sqs import create_queue, sqs_client
+from tests.support.sqs import CountedCalls, create_queue, sqs_client
 
 
 @pytest.fixture
@@ -132,6 +135,17 @@ class TestApply:
 
         assert 1 == done.exit_code
         assert "SQS_QUEUE_URL" in done.err
+
+
+@pytest.mark.usefixtures("localstack")
+async def test_what_is_odd_about_a_queue_is_logged_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has to ask for it."""
+    async with sqs_client() as sqs:
+        url, dlq = await create_queue(sqs), await create_queue(sqs)
+    settings = load_settings({"SQS_QUEUE_URL": url, "SQS_DLQ_URL": dlq})
+
+    async with open_queues(settings, SystemClock(), CountedCalls()):
+        assert "queue 'tasks' has no redrive policy at SQS" in caplog.text
 
 
 class TestCheck:

@@ -45,7 +45,7 @@ async def test_a_body_that_is_no_task_arrives_as_a_payload() -> None:
 
     (letter,) = await letters.receive(1, timedelta(0))
     assert letter.task is not None
-    assert ("unparseable", "{nonsense", "no task") == (
+    assert ("unparsable", "{nonsense", "no task") == (
         letter.task.type,
         letter.task.payload,
         letter.task.metadata["failure_reason"],
