@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: How long work that was stopped may take to be given back, once the grace period is over.
 RELEASE_TIME = timedelta(seconds=5)
+#: How long what is cancelled after that may take to notice.
+CANCEL_TIME = timedelta(seconds=1)
 
 
 class WorkerPool:
@@ -78,6 +80,11 @@ class WorkerPool:
     def busy(self) -> int:
         """How many slots are taken."""
         return self._busy
+
+    @property
+    def left_behind(self) -> int:
+        """How many handlers still run after a drain, since they do not let themselves be cancelled."""
+        return len(self._tasks)
 
     @property
     def running(self) -> Iterable[Work]:
@@ -148,12 +155,14 @@ class WorkerPool:
             work.stop = work.stop or Stop.DRAIN
             self._interrupt(work)
         # What is released may come back to a poll of ours that is still open, and is then released once more.
-        deadline = self._clock.monotonic() + RELEASE_TIME.total_seconds()
-        while (giving_back := self._tasks - self._polls) and (left := deadline - self._clock.monotonic()) > 0:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + RELEASE_TIME.total_seconds()
+        while (giving_back := self._tasks - self._polls) and (left := deadline - loop.time()) > 0:
             await asyncio.wait(giving_back, timeout=left)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:  # a handler may refuse to be cancelled; nobody waits for it any longer
+            await asyncio.wait(self._tasks, timeout=CANCEL_TIME.total_seconds())
 
     def _interrupt(self, work: Work) -> None:
         if work.interruptible:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from app.domain.failed_tasks import FailedTaskFilter, RedriveStatus
-from app.domain.task import TaskStatus
+from app.gateway.record_schemas import AttemptView
 from app.gateway.schemas import PageQuery, optional, redacted
 from app.services.new_task import Time, TypeName
 
@@ -120,23 +120,12 @@ class LetterList(BaseModel):
     sampled: bool = optional("Present without a ledger: the list is a sample of what lies in the dead-letter queue.")
 
 
-class LetterAttempt(BaseModel):
-    """An attempt that ended. `duration` is in seconds."""
-
-    attempt: int
-    started_at: datetime
-    duration: float
-    status: TaskStatus
-    error: str | None
-    response_status: int | None
-
-
 class LetterDetailsView(LetterView):
     """A dead letter with its payload, and its attempts since it was last redriven."""
 
     payload: JsonValue
     body: str = optional("Present where the body of the message is no task: that body.")
-    history: list[LetterAttempt]
+    history: list[AttemptView]
     redacted: bool = redacted()
 
 

@@ -8,12 +8,12 @@ from app.domain.dead_letters import (
     RedriveProgress,
     Refusal,
 )
-from app.domain.durations import in_seconds
 from app.domain.failed_tasks import FailedTask
-from app.domain.ledger import AttemptView, Page
+from app.domain.ledger import Page
 from app.domain.operators import AuditEntry
 from app.domain.serialization import format_time
 from app.gateway.problems import problem_of
+from app.gateway.views import attempt_members
 
 
 def summary_members(summary: LetterSummary) -> dict[str, object]:
@@ -61,7 +61,7 @@ def details_members(details: LetterDetails, queue: str) -> dict[str, object]:
     """Return a letter of ``queue`` with its payload and attempts."""
     letter = details.letter
     content = {"payload": letter.task.payload} if letter.task is not None else {"payload": None, "body": letter.body}
-    history = [_attempt_members(attempt) for attempt in details.attempts]
+    history = [attempt_members(attempt) for attempt in details.attempts]
     return {**letter_members(letter, queue), **content, "history": history}
 
 
@@ -99,17 +99,6 @@ def audit_members(page: Page[AuditEntry]) -> dict[str, object]:
         for entry in page.items
     ]
     return {"entries": entries, "next_cursor": page.next_cursor}
-
-
-def _attempt_members(attempt: AttemptView) -> dict[str, object]:
-    return {
-        "attempt": attempt.attempt,
-        "started_at": format_time(attempt.started_at),
-        "duration": in_seconds(attempt.duration),
-        "status": attempt.status,
-        "error": attempt.error,
-        "response_status": attempt.response_status,
-    }
 
 
 def _refusal_members(refusal: Refusal) -> dict[str, object]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from urllib.parse import quote
 
+from app.domain.ledger import MAX_RESULT_BYTES
 from app.domain.serialization import format_time
 from app.domain.signatures import webhook_id
 from app.domain.strict_json import MalformedJsonError, dumps, loads
@@ -16,6 +17,8 @@ _DEFAULT_TIMEOUT = timedelta(seconds=30)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # Visible ASCII without the sign of the encoding itself.
 _HEADER_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+# Text as ASCII JSON takes up to three times its UTF-8, and has to fit with its mark, or the mark would be cut too.
+_KEPT_OF_A_CUT_BODY = MAX_RESULT_BYTES // 3 - 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,13 @@ def _headers(task: Task, attempt: int) -> dict[str, str]:
 def callback_result(response: CallbackResponse) -> JsonValue:
     """Return the answer's JSON body as the task's result, ``None`` where it has none.
 
-    Of a body that was cut the kept part is the result, as text and marked as such.
+    Of a body that was cut the beginning is the result, as text and marked as such.
     """
     media_type = response.content_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         return None
     if response.truncated:
-        return {"truncated": True, "text": response.body.decode("utf-8", "replace")}
+        return {"truncated": True, "text": response.body[:_KEPT_OF_A_CUT_BODY].decode("utf-8", "replace")}
     try:
         return loads(response.body)
     except MalformedJsonError:

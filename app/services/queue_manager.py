@@ -22,7 +22,7 @@ from app.services.new_task import NewTask
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
 from app.services.purges import Purges
-from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission
+from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission, too_large
 from app.services.tracing import NO_TRACER
 from app.services.validation import MAX_NAME
 
@@ -131,10 +131,15 @@ class QueueManager:
 
         Raises:
             NotFoundError: there is no such queue, or it takes no tasks.
-            InvalidTaskError: the task breaks a rule.
+            InvalidTaskError: the task breaks a rule, or is too large for the queue.
 
         """
-        return self._task(new, self._source(name).spec, traceparent)
+        queue = self._source(name)
+        task = self._task(new, queue.spec, traceparent)
+        refusal = too_large(queue, task)
+        if refusal is not None:
+            raise refusal
+        return task
 
     async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
         """Remember what clients were answered under their idempotency keys."""

@@ -175,6 +175,8 @@ class Scheduling:
         except NotFoundError as error:
             raise invalid(FieldError(("body", "queue"), str(error))) from error
         except InvalidTaskError as error:
+            if not error.errors:
+                raise
             raise invalid(*(FieldError(("body", "task", *each.loc[1:]), each.msg) for each in error.errors)) from error
 
     def _needed_store(self) -> ScheduleStore:

@@ -198,7 +198,7 @@ class Submission:
 
     async def _hold(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
         for entry in entries:
-            entry.verdict = _too_large(_leaf(queue, entry.task).spec, entry.task)
+            entry.verdict = too_large(queue, entry.task)
         fitting = [entry for entry in entries if entry.verdict is None]
         try:
             await self._needed_ledger().held.hold([entry.task for entry in fitting])
@@ -295,7 +295,7 @@ def _leaf(queue: ProducerQueue, task: Task) -> Queue:
     return queue.level(task.priority) if isinstance(queue, PriorityQueue) else queue
 
 
-def _too_large(spec: QueueSpec, task: Task) -> TaskTooLargeError | None:
-    """Return why ``spec``'s queue would refuse a held task once it is due: better now than then."""
-    size = len(JsonTaskSerializer().dumps(task))
-    return TaskTooLargeError(spec.max_task_bytes, size) if size > spec.max_task_bytes else None
+def too_large(queue: ProducerQueue, task: Task) -> TaskTooLargeError | None:
+    """Return why ``queue`` would refuse a task that is sent later: better now than then."""
+    size, limit = len(JsonTaskSerializer().dumps(task)), _leaf(queue, task).spec.max_task_bytes
+    return TaskTooLargeError(limit, size) if size > limit else None

@@ -44,7 +44,7 @@ from app.telemetry.metrics import PrometheusMetrics, exposition
 from app.wiring.dead_letters import tending_letters
 from app.wiring.handlers import known_destinations, known_payloads, known_types, load_router
 from app.wiring.ledger import Core, make_core, opened_ledger
-from app.wiring.process import Signals, relieve_collector, start_logging
+from app.wiring.process import Signals, leave, relieve_collector, start_logging
 from app.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 from app.wiring.tracing import Tracing, tracing
 
@@ -98,6 +98,9 @@ async def run_consumer(settings: Settings) -> None:
                 readiness.draining = True
                 await pool.drain(settings.shutdown_grace, signals.hurry)
                 logger.info("drained")
+    if pool.left_behind:
+        logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
+        leave()
 
 
 def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -> list[Job]:

@@ -24,7 +24,7 @@ from app.telemetry.spans import current_trace_id
 from app.wiring.dead_letters import Desk, closed_desk, open_desk
 from app.wiring.handlers import known_payloads, known_types, load_router
 from app.wiring.ledger import Core, closed_core, make_core, opened_ledger
-from app.wiring.process import Signals, package_version, relieve_collector, start_logging
+from app.wiring.process import Signals, make_directory, package_version, relieve_collector, start_logging
 from app.wiring.queues import open_queues
 from app.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
 from app.wiring.tracing import tracing
@@ -43,7 +43,7 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
     clock, registry = SystemClock(), CollectorRegistry()
     shared = settings.shared_metrics
     if shared is not None:
-        shared.mkdir(parents=True, exist_ok=True)  # before the first metric, which opens a file in it
+        make_directory(shared, "PROMETHEUS_MULTIPROC_DIR")  # before the first metric, which opens a file in it
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(registry, known_types(settings, router))
     rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)

@@ -36,7 +36,7 @@ def load_router(modules: Sequence[str]) -> TaskRouter:
 def _router_of(name: str) -> TaskRouter:
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # whatever a project's module does when it is imported
         message = f"QUEUE_HANDLERS: cannot import {name}: {error}"
         raise QueueSetupError(message) from error
     router = getattr(module, "router", None)

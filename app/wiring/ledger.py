@@ -23,6 +23,7 @@ from app.services.stored_dead_letters import counting
 from app.services.submission import EnqueueLedger, Submission
 from app.services.task_records import TaskRecords
 from app.services.tracing import NO_TRACER
+from app.wiring.process import make_directory
 from app.wiring.queues import Queues
 
 
@@ -32,7 +33,7 @@ async def opened_ledger(settings: Settings, clock: Clock, metrics: LedgerMetrics
     if settings.ledger.url is None:
         yield None
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(settings.data_dir, "QUEUE_DATA_DIR")
     async with open_ledger(settings.ledger.url, clock=clock, metrics=metrics) as ledger:
         yield ledger
 
@@ -46,7 +47,7 @@ async def migrate_ledger(settings: Settings) -> None:
 
     """
     if settings.ledger.url is not None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(settings.data_dir, "QUEUE_DATA_DIR")
         await migrate(settings.ledger.url)
 
 

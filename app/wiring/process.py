@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
 
 from app.config.settings import Settings
+from app.domain.errors import QueueSetupError
 from app.telemetry.logs import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -43,6 +47,26 @@ def relieve_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def make_directory(path: Path, variable: str) -> None:
+    """Make a directory where there is none.
+
+    Raises:
+        QueueSetupError: that is not possible; the message names ``variable``, which names the directory.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{variable}: cannot make the directory {path}: {error.strerror}"
+        raise QueueSetupError(message) from error
+
+
+def leave() -> NoReturn:
+    """End the process here and now: what still runs in it cannot be stopped, and has been given back."""
+    logging.shutdown()
+    os._exit(0)
 
 
 class Signals:

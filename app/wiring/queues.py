@@ -18,6 +18,7 @@ from app.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
 from app.services.foreign_dead_letters import ForeignDeadLetters
 from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
+from app.wiring.process import make_directory
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
         pauses: PauseSwitch | None = None
         movers: Mapping[str, MessageMover] = {}
         if any(spec.backend is Backend.SQLITE for spec in physical):
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            make_directory(settings.data_dir, "QUEUE_DATA_DIR")
             embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
             await stack.enter_async_context(embedded)
             pauses = embedded.pauses

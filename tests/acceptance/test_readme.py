@@ -31,8 +31,12 @@ class Visitor:
     def __init__(self, directory: Path) -> None:
         """Use free ports."""
         self.gateway, self.consumer, self.receiver = free_port(), free_port(), free_port()
+        # Not what a make that runs this suite leaves for the makes below it.
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+        }
         self.environment = {
-            **os.environ,
+            **inherited,
             "QUEUE_DATA_DIR": str(directory / "var"),
             "GATEWAY_PORT": str(self.gateway),
             "CONSUMER_PORT": str(self.consumer),
@@ -62,6 +66,8 @@ class Visitor:
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
+            # Whoever started this suite in the background has it ignore Ctrl-C; a terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             yield process

@@ -1,6 +1,7 @@
 """Handlers of the acceptance tests. Each execution leaves one line in the file that ``TEST_EFFECTS`` names."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -73,6 +74,17 @@ async def always_fail(task: Task) -> JsonValue:
     """Fail at every attempt, each time as if another might succeed."""
     leave(task, "failed")
     raise RetryableError("not this time")
+
+
+@router.task("test.stubborn")
+async def refuse_to_stop(task: Task) -> JsonValue:
+    """Run for a minute, whoever cancels it."""
+    leave(task, "started")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+    return None
 
 
 def leave(task: Task, what: str) -> None:

@@ -1,12 +1,13 @@
 """Slots, lanes, leases and the end of the process."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from app.consumer import visibility
+from app.consumer import visibility, worker_pool
 from app.domain.delivery import Delivery
 from app.domain.errors import BackendUnavailableError, RetryableError, VisibilityTimeoutError
 from app.domain.task import JsonValue, Task, TaskStatus
@@ -425,3 +426,28 @@ async def test_an_idle_lane_asks_for_one_message_at_a_time(consumer: KitFactory)
     await kit.pass_time(100)
 
     assert [6, 6] == [queue.calls.count("receive") for queue in kit.queues.values()]
+
+
+async def test_a_handler_that_refuses_to_be_cancelled_does_not_hold_up_the_end(
+    consumer: KitFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drain ends within its bounds, and says what is left behind."""
+    monkeypatch.setattr(worker_pool, "RELEASE_TIME", timedelta(milliseconds=20))
+    monkeypatch.setattr(worker_pool, "CANCEL_TIME", timedelta(milliseconds=20))
+    enough = asyncio.Event()
+
+    async def stubborn(_task: Task) -> JsonValue:
+        while not enough.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await enough.wait()
+        return None
+
+    kit = await consumer(stubborn)
+    await kit.enqueue(kit.task())
+    await kit.pass_time(1)
+    async with asyncio.timeout(10):
+        await kit.pool.drain(IMMEDIATELY, at_once())
+
+    assert kit.pool.left_behind == 1
+    enough.set()
+    await kit.pass_time(1)

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.domain.ledger import MAX_RESULT_BYTES, kept_result
+from app.domain.strict_json import dumps
 from app.domain.task import JsonValue, Task
 from app.ports import CallbackRequest, CallbackResponse
 from app.services.callbacks import CallbackTimeouts, callback_request, callback_result
@@ -125,6 +127,16 @@ def test_of_a_json_answer_that_was_cut_the_kept_part_is_the_result() -> None:
     response = CallbackResponse(status=200, content_type="application/json", body=b'{"a": "\xc3', truncated=True)
 
     assert {"truncated": True, "text": '{"a": "\ufffd'} == callback_result(response)
+
+
+@pytest.mark.parametrize("text", ['"\\\n', "é", "\U0001f600"], ids=ascii)
+def test_what_is_kept_of_a_cut_answer_is_not_cut_again(text: str) -> None:
+    """The ledger would cut the mark along with the text, and mark that."""
+    body = (text * MAX_RESULT_BYTES).encode()[:MAX_RESULT_BYTES]
+    response = CallbackResponse(status=200, content_type="application/json", body=body, truncated=True)
+
+    result = callback_result(response)
+    assert dumps(result) == kept_result(result)
 
 
 def test_the_time_limit_is_that_of_the_tasks_queue() -> None:

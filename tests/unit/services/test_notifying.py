@@ -182,5 +182,5 @@ async def test_two_processes_tell_once(kit: LetterKit, make: Make) -> None:
 
 
 def test_job_looks_often(make: Make) -> None:
-    """A notice is out a few seconds after its minute."""
-    assert timedelta(seconds=5) >= notifying(make()).interval
+    """A notice is out soon after its minute."""
+    assert timedelta(seconds=15) >= notifying(make()).interval
