@@ -72,7 +72,7 @@ class ScheduleRoutes:
             f"PUT {one}",
             self.put_schedule,
             view=ScheduleView,
-            refused=(*codes, "malformed_json"),
+            refused=(*codes, "malformed_json", "task_too_large"),
             summary="Store a schedule",
             response_description="It took the place of the one of that name.",
             responses={201: {"model": ScheduleView, "description": "It is new."}},

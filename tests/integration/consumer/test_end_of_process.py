@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.stack import make_stack
+from tests.support.stack import Service, make_stack
 from tests.support.waiting import eventually
 
 
@@ -45,9 +45,11 @@ async def test_a_data_directory_that_cannot_be_is_one_readable_line(tmp_path: Pa
     """The variable is named, and no stack is shown."""
     (tmp_path / "file").write_text("in the way")
     stack = make_stack(tmp_path, QUEUE_DATA_DIR=str(tmp_path / "file" / "var"))
+    process: Service = getattr(stack, service)
     with pytest.raises(AssertionError):
-        await getattr(stack, service).start()
+        await process.start()
+    await process.stop()
 
-    lines = getattr(stack, service).log.read_text()
+    lines = process.log.read_text()
     assert "QUEUE_DATA_DIR: cannot make the directory" in lines
     assert "Traceback" not in lines
