@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-parts test-whole check openapi env-example manual lock
+.PHONY: help install run test test-units test-parts test-whole check openapi env-example manual lock
 
 # The first Python that is new enough; make PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -25,18 +25,21 @@ run: install ## Start gateway and consumer on the embedded queue
 	@$(RUN) app dev
 
 test: .venv/.dev ## Run every test, and hold the coverage
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-whole
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units
 
-# Two halves side by side, since each waits for other processes most of its time.
-test-parts: .venv/.dev
+# Side by side, since those that start other processes wait for them most of the time.
+test-units: .venv/.dev
 	$(RUN) coverage erase
-	$(RUN) coverage run -m pytest $(PYTEST_ARGS) --ignore=tests/acceptance
+	$(RUN) coverage run -m pytest $(PYTEST_ARGS) tests/unit
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 	@for package in $(COVERED); do \
 		$(RUN) coverage report --include="app/$$package/*" --fail-under=$(MINIMUM_COVERAGE) --format=total >/dev/null || \
 		{ echo "app/$$package is covered by less than $(MINIMUM_COVERAGE) %" >&2; exit 1; }; \
 	done
+
+test-parts: .venv/.dev
+	$(RUN) pytest $(PYTEST_ARGS) tests/contract tests/integration tests/deploy
 
 test-whole: .venv/.dev
 	$(RUN) pytest $(PYTEST_ARGS) tests/acceptance
