@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 DLQ = "/v1/queues/tasks/dlq"
 QUEUES: list[Mapping[str, Any]] = [
     {"name": "tasks", "type": "standard", "visibility_timeout": 5, "max_receive_count": 10},
-    {"name": "dlq", "type": "standard"},
+    {"name": "dlq", "type": "standard", "visibility_timeout": 5},
 ]
 NUMBER = 500
 OTHERS = 7

@@ -32,7 +32,7 @@ queue:
       - {name: work-p3, type: standard, visibility_timeout: 5, max_receive_count: 10}
       - {name: work-p1, type: standard, visibility_timeout: 5, max_receive_count: 10}
       - {name: work-p0, type: standard, visibility_timeout: 5, max_receive_count: 10}
-      - {name: dlq, type: standard}
+      - {name: dlq, type: standard, visibility_timeout: 5}
   workers: {count: 20}
 """
 

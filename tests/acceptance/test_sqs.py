@@ -39,7 +39,7 @@ from tests.support.waiting import eventually
 #: Seconds. The first test of a cold machine installs LocalStack.
 pytestmark = pytest.mark.timeout(300)
 
-DLQ = {"name": "dlq", "type": "standard"}
+DLQ = {"name": "dlq", "type": "standard", "visibility_timeout": 5}
 TASKS = {"name": "tasks", "type": "standard"}
 MEGABYTE = 1024 * 1024
 
