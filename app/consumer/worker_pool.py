@@ -248,7 +248,7 @@ class WorkerPool:
             self._run(work, self._runner.settle_poison(work))
         try:
             attempts = await self._admitter.admit(works)
-        except BaseException:
+        except BaseException:  # cancellation included: the slots are freed, and it is raised again
             for work in works:
                 if work not in poison:
                     self._free_slot(work, gone=False)

@@ -71,7 +71,7 @@ class BodyReader:
                 size += len(chunk)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
-        except BaseException:
+        except BaseException:  # cancellation included: what it counted is given back, and it is raised again
             self._buffered -= _counted(size)
             raise
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -45,6 +45,6 @@ async def _repeat(job: Job, clock: Clock) -> None:
             if str(error) != failure:
                 failure = str(error)
                 logger.warning("%s failed: %s", job.name, failure)
-        except Exception:
+        except Exception:  # a defect of one job is logged, and ends neither it nor the others
             logger.exception("%s failed", job.name)
         await clock.sleep(job.interval.total_seconds())

@@ -66,7 +66,7 @@ class Notifying:
                 await notifier.notify(notice)
         except (TaskFailedError, TimeoutError) as error:
             await self._put_off(notice, str(error) or "no answer in time")
-        except Exception:
+        except Exception:  # whatever a notifier raises, the notice is kept for another try
             logger.exception("a notifier is broken", extra={"notifier": notice.notifier})
             await self._put_off(notice, "the notifier is broken")
         else:

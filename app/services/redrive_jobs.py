@@ -98,7 +98,7 @@ class RedriveRunner:
         except QueueError as error:
             # Its lease ends, and then somebody goes on from what was stored last.
             logger.warning("a redrive is interrupted: %s", error, extra=_fields(job))
-        except Exception:
+        except Exception:  # a defect is logged; the job is taken up again when its lease ends
             logger.exception("a redrive is interrupted", extra=_fields(job))
 
     async def _work(self, job: Redrive) -> None:

@@ -87,7 +87,7 @@ class Backlog:
             self._size -= sum(kept.size for kept in some)
             try:
                 await lane.write_now([kept.item for kept in some])
-            except BaseException:
+            except BaseException:  # cancellation included: nothing taken is forgotten, and it is raised again
                 self._kept.extendleft(reversed(some))
                 self._size += sum(kept.size for kept in some)
                 raise
