@@ -23,6 +23,7 @@ class Arrivals:
     def __init__(self, clock: Clock) -> None:
         """Measure waits on ``clock``."""
         self._clock = clock
+        self._over = False
         self._waiting: set[asyncio.Future[None]] = set()
 
     def wake(self) -> None:
@@ -31,6 +32,11 @@ class Arrivals:
             if not signal.done():
                 signal.set_result(None)
         self._waiting.clear()
+
+    def stop_waiting(self) -> None:
+        """Let everybody look once more, and nobody wait any longer."""
+        self._over = True
+        self.wake()
 
     async def poll(self, look: Callable[[], Awaitable[Catch]], wait: timedelta) -> list[Delivery]:
         """Look, and again at every arrival and due time, until something is found or ``wait`` is over."""
@@ -42,7 +48,7 @@ class Arrivals:
             try:
                 catch = await look()
                 left = deadline - self._clock.monotonic()
-                if catch.deliveries or left <= 0:
+                if catch.deliveries or left <= 0 or self._over:
                     return catch.deliveries
                 if catch.due is not None:
                     left = min(left, (catch.due - self._clock.now()).total_seconds())

@@ -47,17 +47,22 @@ class DeadLetterProcessor:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Process letters while the context is open; at its end the poll under way is awaited, and what it brings."""
+        """Process letters while the context is open; at its end what the receive under way brings is awaited."""
         loop = asyncio.create_task(self._run(), name=f"dead-letters-{self._queue.spec.name}")
         try:
             yield
         finally:
-            self._stopping = True
+            self.stop()
             try:
                 await asyncio.wait([loop], timeout=self._wait.total_seconds() + 5)
             finally:
                 loop.cancel()
                 await asyncio.gather(loop, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Begin to end: receive no more."""
+        self._stopping = True
+        self._queue.stop_waiting()
 
     async def _run(self) -> None:
         failures = 0

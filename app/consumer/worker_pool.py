@@ -131,12 +131,14 @@ class WorkerPool:
     async def drain(self, grace: timedelta, hurry: asyncio.Event) -> None:
         """Receive no more, let running work finish, give the rest back.
 
-        Open polls are awaited, not cancelled: a cancelled one would hide what it was about to bring for a whole
-        visibility timeout. After ``grace``, or at once when ``hurry`` is set, what still runs is cancelled and
-        released.
+        Open polls that the backend cannot end are awaited, not cancelled: a cancelled one would hide what it was about
+        to bring for a whole visibility timeout. After ``grace``, or at once when ``hurry`` is set, what still runs is
+        cancelled and released.
         """
         self._draining = True
         self._alarm.set(None)
+        for lane in self.lanes:
+            lane.queue.stop_waiting()
         self._give_back(self._unstarted())
         logger.info("draining: %d running, %d polls open", len(self._running), sum(lane.polls for lane in self.lanes))
         timers = {asyncio.create_task(hurry.wait()), asyncio.create_task(self._clock.sleep(grace.total_seconds()))}

@@ -63,6 +63,10 @@ class HeldTasks(Protocol):
         """Keep tasks until their ``scheduled_for``; they are durable when this returns."""
         ...
 
+    async def anything_due(self) -> bool:
+        """Return whether a task or a tick of a schedule is due: one cheap look, for whoever looks every second."""
+        ...
+
     async def due(self, limit: int, lease: timedelta, without: Collection[str] = ()) -> Sequence[Task]:
         """Return due tasks to be sent, except those of the queues ``without``; nobody else gets them for ``lease``.
 

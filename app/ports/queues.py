@@ -52,6 +52,13 @@ class Queue(Protocol):
         """
         ...
 
+    def stop_waiting(self) -> None:
+        """Let receives, open ones and later ones, return without waiting; a process that ends asks for it.
+
+        SQS cannot: an open poll of it ends by itself, and what it brings is received.
+        """
+        ...
+
     async def complete(self, delivery: Delivery) -> None:
         """Delete the message.
 

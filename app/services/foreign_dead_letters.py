@@ -53,6 +53,10 @@ class ForeignDeadLetters:
         """Receive from the queue."""
         return await self._queue.receive(limit, wait)
 
+    def stop_waiting(self) -> None:
+        """Let receives return without waiting."""
+        self._queue.stop_waiting()
+
     async def complete(self, delivery: Delivery) -> None:
         """Delete the message."""
         await self._queue.complete(delivery)

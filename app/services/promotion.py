@@ -10,7 +10,6 @@ from app.domain.errors import QueueError, QueueNotFoundError, TryLaterError
 from app.domain.failed_tasks import FailedTask
 from app.domain.task import Task
 from app.ports import Clock, DeadLetterStore, HeldTasks, Metrics
-from app.services.jobs import Job
 from app.services.producing import ProducerQueue
 
 logger = logging.getLogger(__name__)
@@ -106,8 +105,3 @@ def promoted(task: Task) -> Task:
     does swallow its second copy after a crash between sending and noting.
     """
     return replace(task, deduplication_id=f"{task.id}.{task.redrive_count}")
-
-
-def promoting(promoter: Promoter) -> Job:
-    """Send what is due within a second of its time."""
-    return Job("promote-due-tasks", timedelta(seconds=0.9), promoter.promote)

@@ -12,7 +12,7 @@ from app.domain.errors import FieldError, InvalidTaskError, LedgerDisabledError,
 from app.domain.ledger import Page
 from app.domain.schedules import Misfire, Schedule, Tick, plan_tick
 from app.domain.task import Task
-from app.ports import Clock, ScheduleStore
+from app.ports import Clock, HeldTasks, ScheduleStore
 from app.services.jobs import Job
 from app.services.new_task import Name, NewTask, read_new_task
 from app.services.queue_manager import QueueManager
@@ -185,14 +185,15 @@ class Scheduling:
         return self._store
 
 
-def ticking(scheduling: Scheduling, promote: Callable[[], Awaitable[None]]) -> Job:
-    """Run due ticks within a second of their time, and have ``promote`` send their tasks at once."""
+def minding_the_time(held: HeldTasks, scheduling: Scheduling, promote: Callable[[], Awaitable[None]]) -> Job:
+    """Run due ticks and have ``promote`` send due tasks, within a second of their time; one look finds nothing due."""
 
-    async def tick() -> None:
-        if await scheduling.run_due():
+    async def look() -> None:
+        if await held.anything_due():
+            await scheduling.run_due()
             await promote()
 
-    return Job("run-schedules", timedelta(seconds=0.9), tick)
+    return Job("run-what-is-due", timedelta(seconds=0.9), look)
 
 
 def _not_found(name: str) -> NotFoundError:

@@ -87,7 +87,7 @@ async def run_consumer(settings: Settings) -> None:
                 serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
                 extender.running(pool.lose),
                 running(jobs, clock),
-                _letter_processors(settings, queues, ledger, clock),
+                _letter_processors(settings, queues, ledger, clock) as letter_processors,
                 tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
             ):
                 relieve_collector()
@@ -96,6 +96,8 @@ async def run_consumer(settings: Settings) -> None:
                 logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
                 await signals.stop.wait()
                 readiness.draining = True
+                for processor in letter_processors:
+                    processor.stop()
                 await pool.drain(settings.shutdown_grace, signals.hurry)
                 logger.info("drained")
     if pool.left_behind:
@@ -115,8 +117,9 @@ def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -
 @contextlib.asynccontextmanager
 async def _letter_processors(
     settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock
-) -> AsyncIterator[None]:
+) -> AsyncIterator[list[DeadLetterProcessor]]:
     """Move dead letters into the ledger while the context is open; without one they stay in their queues."""
+    processors = []
     async with contextlib.AsyncExitStack() as stack:
         for name in settings.dead_letter_queues if ledger is not None else ():
             assert ledger is not None, "only with a ledger there is something to loop over"
@@ -129,7 +132,8 @@ async def _letter_processors(
                 wait=_wait(settings, queues.by_name[name]),
             )
             await stack.enter_async_context(processor.running())
-        yield
+            processors.append(processor)
+        yield processors
 
 
 @contextlib.asynccontextmanager

@@ -13,11 +13,11 @@ from app.domain.queues import Backend
 from app.ports import Clock, LedgerMetrics, Metrics, Tracer
 from app.services.enqueueing import EnqueueRules
 from app.services.jobs import Job
-from app.services.promotion import Promoter, promoting
+from app.services.promotion import Promoter
 from app.services.purges import Purges, watch_purges
 from app.services.queue_manager import QueueManager
 from app.services.retention import Retention, pruning
-from app.services.scheduling import Scheduling, ticking
+from app.services.scheduling import Scheduling, minding_the_time
 from app.services.sources import Sources
 from app.services.stored_dead_letters import counting
 from app.services.submission import EnqueueLedger, Submission
@@ -104,8 +104,7 @@ def make_core(
         )
         jobs = (
             *([watch_purges(purges)] if on_sqs else []),
-            promoting(promoter),
-            ticking(scheduling, promoter.promote),
+            minding_the_time(ledger.held, scheduling, promoter.promote),
             pruning(_retention(settings, ledger, clock)),
         )
     return Core(

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 _ESCAPED = 6
 EMBEDDED_FILE = "queue.db"
-#: The embedded queue wakes its pollers itself, so that its polls need not be long; a drain waits for open ones.
-EMBEDDED_WAIT = timedelta(seconds=2)
+#: The embedded queue wakes its pollers itself, and ends its polls when it is asked to.
+EMBEDDED_WAIT = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class SqsHarness:
         release_uncounts=False,
         any_delay=False,
         names_first_copy=False,
+        ends_receives=False,
         fake_time=False,
     )
     patience = timedelta(seconds=3)

@@ -147,6 +147,20 @@ class TestReceive:
         await queue.enqueue(make_task())
         assert ["t-1"] == ids(await poll)
 
+    async def test_a_process_that_ends_waits_no_longer_and_loses_nothing(self, harness: QueueHarness) -> None:
+        """Where a backend can end its receives it does, and what arrives afterwards is received."""
+        queue, _ = await harness.queue()
+        poll = asyncio.create_task(queue.receive(10, LONG))
+        await asyncio.sleep(0)
+        queue.stop_waiting()
+        if harness.capabilities.ends_receives:
+            assert [] == await poll
+            poll = asyncio.create_task(queue.receive(10, LONG))
+            assert [] == await poll
+            poll = asyncio.create_task(take(harness, queue))
+        await queue.enqueue(make_task())
+        assert ["t-1"] == ids(await poll)
+
     async def test_a_waiting_receive_gets_what_comes_due(self, harness: QueueHarness) -> None:
         """A long poll ends when a delayed task comes due."""
         queue, _ = await harness.queue()

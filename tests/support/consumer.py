@@ -175,6 +175,10 @@ class Faulty:
         self._maybe_fail("receive")
         return await self.inner.receive(limit, wait)
 
+    def stop_waiting(self) -> None:
+        """Pass on."""
+        self.inner.stop_waiting()
+
     async def complete(self, delivery: Delivery) -> None:
         """Fail or pass on."""
         self._maybe_fail("complete")

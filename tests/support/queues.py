@@ -37,6 +37,8 @@ class Capabilities:
     any_delay: bool = True
     #: A duplicate learns the id of the first task.
     names_first_copy: bool = True
+    #: A receive that waits can be ended.
+    ends_receives: bool = True
     #: Minutes and hours pass in no time.
     fake_time: bool = True
 

@@ -5,13 +5,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, and_, exists, literal_column, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.adapters.ledger.bulk import Row
 from app.adapters.ledger.database import Database
 from app.adapters.ledger.group_commit import GroupCommit
-from app.adapters.ledger.tables import tasks
+from app.adapters.ledger.tables import schedules, tasks
 from app.adapters.ledger.task_rows import TaskStates, state_row, task_of, task_row
 from app.domain.ledger import TaskState
 from app.domain.task import Task, TaskStatus
@@ -34,10 +46,15 @@ class SqlHeldTasks:
         """Keep tasks until their ``scheduled_for``."""
         await self._holds.submit([held_row(task, task.scheduled_for or self._clock.now()) for task in tasks])
 
+    async def anything_due(self) -> bool:
+        """Return whether a task or a tick of a schedule is due."""
+        now = self._clock.now()
+        return await self._database.read(lambda connection: _finds(connection, _IS_ANYTHING_DUE, now))
+
     async def due(self, limit: int, lease: timedelta, without: Collection[str] = ()) -> Sequence[Task]:
         """Return due tasks to be sent, and note which tasks that a queue holds by itself are due."""
         now = self._clock.now()
-        if not await self._database.read(lambda connection: _is_something_due(connection, now)):
+        if not await self._database.read(lambda connection: _finds(connection, _IS_TASK_DUE, now)):
             return []
 
         async def lend(connection: AsyncConnection) -> list[Task]:
@@ -94,7 +111,7 @@ def held_row(task: Task, due_at: datetime) -> Row:
     return task_row(task, TaskState(status=TaskStatus.SCHEDULED, redrive_count=task.redrive_count), due_at)
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
+def _due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(
         tasks.c.due_at.is_not(None),
         tasks.c.due_at <= now,
@@ -102,15 +119,24 @@ def _due(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _waits_in_its_queue(now: datetime) -> ColumnElement[bool]:
+def _waits_in_its_queue(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     # Its status stands in the text: only so do the databases use the partial index.
     scheduled = tasks.c.status == literal_column(f"'{TaskStatus.SCHEDULED}'")
     return and_(scheduled, tasks.c.scheduled_for <= now, tasks.c.due_at.is_(None))
 
 
-async def _is_something_due(connection: AsyncConnection, now: datetime) -> bool:
-    statement = select(or_(exists().where(_due(now)), exists().where(_waits_in_its_queue(now))))
-    return bool((await connection.execute(statement)).scalar_one())
+_NOW: BindParameter[datetime] = bindparam("now", type_=tasks.c.due_at.type)
+_TASK_DUE = or_(exists().where(_due(_NOW)), exists().where(_waits_in_its_queue(_NOW)))
+_TICK_DUE = exists().where(
+    schedules.c.paused.is_(False), schedules.c.next_run_at.is_not(None), schedules.c.next_run_at <= _NOW
+)
+# Asked every second by every process: building them costs as much as running them.
+_IS_TASK_DUE = select(_TASK_DUE)
+_IS_ANYTHING_DUE = select(or_(_TASK_DUE, _TICK_DUE))
+
+
+async def _finds(connection: AsyncConnection, look: Select[bool], now: datetime) -> bool:
+    return bool((await connection.execute(look, {"now": now})).scalar_one())
 
 
 def _sweep(now: datetime) -> Update:

@@ -76,6 +76,10 @@ class MemoryQueue:
 
         return await self._arrivals.poll(look, wait)
 
+    def stop_waiting(self) -> None:
+        """Let receives return without waiting."""
+        self._arrivals.stop_waiting()
+
     async def complete(self, delivery: Delivery) -> None:
         """Delete the message."""
         self._messages.remove(self._held(delivery))

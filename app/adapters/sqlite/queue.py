@@ -106,6 +106,10 @@ class SqliteQueue:
         with self._watcher.watching():
             return await self._arrivals.poll(partial(self._look, limit), wait)
 
+    def stop_waiting(self) -> None:
+        """Let receives return without waiting."""
+        self._arrivals.stop_waiting()
+
     async def complete(self, delivery: Delivery) -> None:
         """Delete the message."""
         await self._writer.submit(Complete(Receipt.of(delivery.receipt_handle)))

@@ -96,6 +96,9 @@ class SqsQueue(abc.ABC):
         self._seen_age.saw(deliveries)
         return list(deliveries)
 
+    def stop_waiting(self) -> None:  # noqa: B027  # there is nothing to do, in no kind of queue
+        """Do nothing: SQS hides the messages of a receive that is given up, until their lease ends."""
+
     async def complete(self, delivery: Delivery) -> None:
         """Delete the message."""
         await self._channel.delete(delivery.receipt_handle)

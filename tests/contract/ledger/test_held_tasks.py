@@ -20,6 +20,17 @@ async def test_task_is_held_until_it_is_due(ledger: Ledger, clock: FakeClock) ->
     assert [replace(task, scheduled_for=None)] == list(await ledger.held.due(10, MINUTE))
 
 
+async def test_one_look_tells_whether_anything_is_due(ledger: Ledger, clock: FakeClock) -> None:
+    """A task is due from its time on, and while somebody holds it on a lease it is not."""
+    assert not await ledger.held.anything_due()
+    await _held(ledger)
+    assert not await ledger.held.anything_due()
+    await clock.advance(MINUTE)
+    assert await ledger.held.anything_due()
+    await _due(ledger)
+    assert not await ledger.held.anything_due()
+
+
 async def test_promoted_task_is_queued_and_held_no_longer(ledger: Ledger, clock: FakeClock) -> None:
     """Once its queue has it, it is due no more, also after the lease."""
     task = await _held(ledger)

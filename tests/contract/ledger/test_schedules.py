@@ -95,6 +95,16 @@ async def test_due_tick_becomes_a_held_task_and_the_schedule_moves_on(ledger: Le
     assert (START + MINUTE + HOUR, START + MINUTE) == (stored.next_run_at, stored.last_run_at)
 
 
+async def test_tick_is_due_from_its_time_on_unless_it_is_paused(ledger: Ledger, clock: FakeClock) -> None:
+    """The look that tells whether a task is due tells it of ticks as well."""
+    await ledger.schedules.put(a_schedule())
+    assert not await ledger.held.anything_due()
+    await clock.advance(MINUTE)
+    assert await ledger.held.anything_due()
+    await ledger.schedules.put(replace(a_schedule(), paused=True))
+    assert not await ledger.held.anything_due()
+
+
 async def test_skipped_tick_moves_on_without_a_task(ledger: Ledger, clock: FakeClock) -> None:
     """A missed tick leaves no task and no trace of a run."""
     await ledger.schedules.put(a_schedule())

@@ -11,7 +11,6 @@ from app.adapters.sqlite import SqliteBackend
 from app.adapters.sqlite.executor import Executor
 from app.adapters.sqlite.maintain import Ping
 from app.adapters.sqlite.schema import check_sqlite, prepare_file
-from app.adapters.sqlite.watcher import Watcher
 from app.domain.delivery import Accepted
 from app.domain.errors import BackendUnavailableError, InvalidTaskError, NotSupportedError
 from app.domain.serialization import JsonTaskSerializer
@@ -197,12 +196,3 @@ class TestLostFile:
         overwrite(path, good)
         assert 1 == (await queue.stats()).approximate_messages
         assert ["t-1"] == ids(await queue.receive(1, NOW))
-
-    async def test_a_file_that_cannot_be_watched_makes_receivers_look(self, path: Path) -> None:
-        """Whoever waits finds out by looking, not by waiting on."""
-        noticed = asyncio.Event()
-        watcher = Watcher(path, on_change=noticed.set)
-        with watcher.watching():
-            async with asyncio.timeout(10):
-                await noticed.wait()
-        watcher.close()

@@ -29,13 +29,17 @@ class Stage:
         self.source = MemoryQueue(
             standard(max_receive_count=1), clock=harness.clock, serializer=serializer, dead_letters=self.dead
         )
-        self.processor = DeadLetterProcessor(
+        self.sources = sources
+
+    def processor(self, wait: timedelta = timedelta(seconds=1)) -> DeadLetterProcessor:
+        """Make a processor, which is good for one run."""
+        return DeadLetterProcessor(
             self.dead,
-            sources=sources,
-            store=harness.ledger.dead_letters,
-            clock=harness.clock,
+            sources=self.sources,
+            store=self.harness.ledger.dead_letters,
+            clock=self.harness.clock,
             random=lambda: 1.0,
-            wait=timedelta(seconds=1),
+            wait=wait,
         )
 
     def task(self, task_id: str = "t1", **members: Any) -> Task:
@@ -50,11 +54,8 @@ class Stage:
 
     async def process(self, seconds: float = 0) -> None:
         """Let the processor run for a while."""
-        self.processor._stopping = False
-        async with self.processor.running():
+        async with self.processor().running():
             await self.harness.clock.advance(timedelta(seconds=seconds))
-            self.processor._stopping = True
-            await self.harness.clock.advance(timedelta(seconds=2))
 
     async def letters(self, queue: str = "tasks") -> tuple[FailedTask, ...]:
         """Return what is stored."""
@@ -160,3 +161,15 @@ async def test_a_letter_nobody_can_place_belongs_to_the_only_source(stage: Stage
     await alone.process()
 
     assert len(await alone.letters("tasks")) == 1
+
+
+async def test_a_processor_that_is_told_to_stop_waits_for_no_letter(stage: Stage) -> None:
+    """What its consumer drains does not wait for a poll of the dead-letter queue on top."""
+    processor = stage.processor(wait=timedelta(hours=1))
+    async with processor.running():
+        await stage.harness.clock.advance(timedelta(seconds=1))
+        before = stage.harness.clock.now()
+        processor.stop()
+    assert stage.harness.clock.now() == before
+    await stage.bury(stage.task())
+    assert await stage.left() == 1

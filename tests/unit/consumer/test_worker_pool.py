@@ -330,9 +330,21 @@ async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(consumer: Ki
     assert await kit.depth() == 2
 
 
-async def test_an_open_poll_is_awaited_in_a_drain_and_what_it_brings_is_given_back(consumer: KitFactory) -> None:
+async def test_a_drain_ends_the_polls_of_a_backend_that_can(consumer: KitFactory) -> None:
+    """With nothing to finish, a consumer of embedded queues stops at once."""
+    kit = await consumer(succeed)
+    draining = asyncio.create_task(kit.pool.drain(timedelta(seconds=30), asyncio.Event()))
+    await kit.pass_time(0)
+
+    assert draining.done()
+
+
+async def test_an_open_poll_is_awaited_in_a_drain_and_what_it_brings_is_given_back(
+    consumer: KitFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cancelled long poll would hide messages for a whole visibility timeout."""
     kit = await consumer(succeed)
+    monkeypatch.setattr(kit.queues["tasks"].inner, "stop_waiting", lambda: None)  # as SQS cannot
     draining = asyncio.create_task(kit.pool.drain(timedelta(seconds=30), asyncio.Event()))
     await kit.pass_time(1)
     await kit.enqueue(kit.task())

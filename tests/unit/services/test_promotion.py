@@ -11,7 +11,7 @@ from app.domain.delivery import Accepted
 from app.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
 from app.domain.serialization import JsonTaskSerializer
 from app.domain.task import Task, TaskStatus
-from app.services.promotion import Promoter, promoting
+from app.services.promotion import Promoter
 from tests.support.consumer import CountingMetrics, standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 
@@ -154,8 +154,3 @@ async def test_a_task_that_its_queue_refuses_for_good_is_dead_lettered(
         "it could not be sent when it was due: there is no queue named 'gone'",
     ] == [letter.failure_reason for letter in letters if letter is not None]
     assert await status_of(harness) is TaskStatus.DEAD_LETTERED
-
-
-def test_due_tasks_are_looked_for_every_second(promoter: Promoter) -> None:
-    """A task starts within a second of its time."""
-    assert promoting(promoter).interval < timedelta(seconds=1)

@@ -11,7 +11,7 @@ from app.adapters.cron import next_tick
 from app.domain.errors import InvalidTaskError, LedgerDisabledError, NotFoundError, QueueFullError
 from app.domain.ledger import TaskFilter, TaskView
 from app.domain.schedules import Misfire, Schedule
-from app.services.scheduling import NewSchedule, Scheduling, ticking
+from app.services.scheduling import NewSchedule, Scheduling, minding_the_time
 from tests.support.clock import HOUR, MINUTE, NOW, START
 from tests.support.gateway import GatewayKit
 from tests.support.ledger import LedgerHarness
@@ -242,7 +242,7 @@ async def test_tasks_of_ticks_are_promoted_at_once(harness: LedgerHarness, sched
     async def promote() -> None:
         promoted.append(harness.clock.monotonic())
 
-    job = ticking(scheduling, promote)
+    job = minding_the_time(harness.ledger.held, scheduling, promote)
     await scheduling.put("hourly", hourly())
     await job.do()
     await harness.clock.advance(HOUR)
