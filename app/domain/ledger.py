@@ -20,6 +20,8 @@ Item = TypeVar("Item")
 MAX_RESULT_BYTES = 64 * 1024
 #: Longest page of a list.
 MAX_PAGE = 200
+#: How long what is due waits for a process that knows its queue: in a deployment, others are older or newer.
+ORPHANED_AFTER = timedelta(hours=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Above every attempt number that a message can carry, with room below the next generation's first bit.

@@ -67,8 +67,13 @@ class HeldTasks(Protocol):
         """Return whether a task or a tick of a schedule is due: one cheap look, for whoever looks every second."""
         ...
 
-    async def due(self, limit: int, lease: timedelta, without: Collection[str] = ()) -> Sequence[Task]:
-        """Return due tasks to be sent, except those of the queues ``without``; nobody else gets them for ``lease``.
+    async def due(
+        self, limit: int, lease: timedelta, *, known: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> Sequence[Task]:
+        """Return due tasks of the queues ``known``, but not of those ``without``; nobody else gets them for ``lease``.
+
+        Tasks of other queues are left to processes that know those, and come once they are ``ORPHANED_AFTER`` late.
+        ``None`` knows all queues.
 
         Tasks of a group come in the order in which they are due, and none while an earlier one is with somebody
         else. Whoever crashes before ``promoted`` leaves them to the next.
@@ -122,9 +127,10 @@ class ScheduleStore(Protocol):
         """Forget a schedule; return whether there was one."""
         ...
 
-    async def run_due(self, plan: Callable[[Schedule], Tick]) -> int:
+    async def run_due(self, plan: Callable[[Schedule], Tick], known: Collection[str] | None = None) -> int:
         """Hold the tasks of due ticks and move the schedules on, in one transaction; return how many tasks.
 
+        Ticks of queues that are not ``known`` are left to other processes, as in ``HeldTasks.due``.
         ``plan`` never raises: one schedule would hold up all.
         """
         ...

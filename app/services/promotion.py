@@ -51,7 +51,7 @@ class Promoter:
             LedgerUnavailableError: the ledger does not answer.
 
         """
-        while tasks := await self._held.due(AT_ONCE, LEASE, await self._closed()):
+        while tasks := await self._held.due(AT_ONCE, LEASE, known=self._queues, without=await self._closed()):
             by_queue: dict[str, list[Task]] = {}
             for task in tasks:
                 by_queue.setdefault(task.queue, []).append(promoted(task))

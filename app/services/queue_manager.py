@@ -1,6 +1,6 @@
 """The gateway's only door to queues."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -78,6 +78,11 @@ class QueueManager:
         self._stored_letters = stored_letters
         self._tracer = tracer
         self._feeders = _feeders(queues)
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all queues."""
+        return self._queues.keys()
 
     async def enqueue(self, name: str, draft: Draft, *, traceparent: str | None = None) -> Enqueued | Replayed:
         """Put a new task into the queue ``name``.

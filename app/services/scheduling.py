@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from app.domain.errors import FieldError, InvalidTaskError, LedgerDisabledError, NotFoundError, QueueError
+from app.domain.errors import (
+    FieldError,
+    InvalidTaskError,
+    LedgerDisabledError,
+    NotFoundError,
+    QueueError,
+    QueueNotFoundError,
+)
 from app.domain.ledger import Page
 from app.domain.schedules import Misfire, Schedule, Tick, plan_tick
 from app.domain.task import Task
@@ -144,17 +151,22 @@ class Scheduling:
 
         """
         store, total = self._needed_store(), 0
-        while count := await store.run_due(self._plan):
+        while count := await store.run_due(self._plan, self._manager.names):
             total += count
         return total
 
     def _plan(self, schedule: Schedule) -> Tick:
+        if schedule.queue not in self._manager.names:
+            return self._skipped(schedule, QueueNotFoundError(schedule.queue))
         try:
             return plan_tick(schedule, self._clock.now(), make_task=self._task, next_tick=self._next)
         except QueueError as error:
-            # What is wrong with one schedule must not hold up the others.
-            logger.error("a tick is skipped: %s", error, extra={"schedule": schedule.name})  # noqa: TRY400  # the trace says no more
-            return Tick(None, self._next(schedule, self._clock.now()))
+            return self._skipped(schedule, error)
+
+    def _skipped(self, schedule: Schedule, error: QueueError) -> Tick:
+        # What is wrong with one schedule must not hold up the others.
+        logger.error("a tick is skipped: %s", error, extra={"schedule": schedule.name})
+        return Tick(None, self._next(schedule, self._clock.now()))
 
     def _task(self, schedule: Schedule, _: datetime) -> Task:
         return self._manager.make(schedule.queue, read_new_task(dict(schedule.task), NewTask))

@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,7 +26,7 @@ from app.adapters.ledger.database import Database
 from app.adapters.ledger.group_commit import GroupCommit
 from app.adapters.ledger.tables import schedules, tasks
 from app.adapters.ledger.task_rows import TaskStates, state_row, task_of, task_row
-from app.domain.ledger import TaskState
+from app.domain.ledger import ORPHANED_AFTER, TaskState
 from app.domain.task import Task, TaskStatus
 from app.ports import Clock
 
@@ -51,7 +52,9 @@ class SqlHeldTasks:
         now = self._clock.now()
         return await self._database.read(lambda connection: _finds(connection, _IS_ANYTHING_DUE, now))
 
-    async def due(self, limit: int, lease: timedelta, without: Collection[str] = ()) -> Sequence[Task]:
+    async def due(
+        self, limit: int, lease: timedelta, *, known: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> Sequence[Task]:
         """Return due tasks to be sent, and note which tasks that a queue holds by itself are due."""
         now = self._clock.now()
         if not await self._database.read(lambda connection: _finds(connection, _IS_TASK_DUE, now)):
@@ -59,7 +62,7 @@ class SqlHeldTasks:
 
         async def lend(connection: AsyncConnection) -> list[Task]:
             await connection.execute(_sweep(now))
-            found = (await connection.execute(_unleased(now, limit, without))).all()
+            found = (await connection.execute(_unleased(now, limit, known, without))).all()
             late = await _behind_others(connection, [row.id for row in found if row.group_id is not None])
             lent = [row for row in found if row.id not in late]
             await connection.execute(
@@ -111,6 +114,13 @@ def held_row(task: Task, due_at: datetime) -> Row:
     return task_row(task, TaskState(status=TaskStatus.SCHEDULED, redrive_count=task.redrive_count), due_at)
 
 
+def left_to_us(
+    queue: ColumnElement[str], due_at: ColumnElement[Any], known: Collection[str] | None, now: datetime
+) -> ColumnElement[bool]:
+    """Return whether what is due is of a queue that this process knows, or is late: then nobody may know its queue."""
+    return true() if known is None else or_(queue.in_(known), due_at <= now - ORPHANED_AFTER)
+
+
 def _due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(
         tasks.c.due_at.is_not(None),
@@ -145,10 +155,10 @@ def _sweep(now: datetime) -> Update:
     return update(tasks).where(tasks.c.id.in_(found)).values(status=TaskStatus.QUEUED, position=tasks.c.position + 1)
 
 
-def _unleased(now: datetime, limit: int, without: Collection[str]) -> Select[Any]:
+def _unleased(now: datetime, limit: int, known: Collection[str] | None, without: Collection[str]) -> Select[Any]:
     return (
         select(tasks)
-        .where(_due(now), tasks.c.queue.not_in(without))
+        .where(_due(now), tasks.c.queue.not_in(without), left_to_us(tasks.c.queue, tasks.c.due_at, known, now))
         .order_by(tasks.c.due_at, tasks.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
