@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check the configuration and print what counts, with secrets hidden.
 
-    Every mistake is one line on the standard error; the exit code is 2 then. Queues at SQS are looked at too: what is
+    Every mistake is one line on the standard error, modules of handlers that cannot be imported among them; the exit
+    code is 2 then. Queues at SQS are looked at too: what is
     odd about them, or that SQS does not answer, is a warning. So is what only the gateway minds: a mistake in its API
     keys, or that it has none.
     """
@@ -21,10 +22,17 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     import asyncio
     from dataclasses import replace
 
+    from app.cli.errors import CommandError
     from app.cli.output import print_json
     from app.cli.settings_report import print_settings, settings_report
+    from app.domain.errors import QueueSetupError
+    from app.wiring.handlers import load_router
     from app.wiring.sqs_setup import warnings_of_sqs
 
+    try:
+        load_router(settings.handlers)
+    except QueueSetupError as error:
+        raise CommandError(str(error), exit_code=2) from error
     found = [*_key_warnings(settings), *asyncio.run(warnings_of_sqs(settings))]
     settings = replace(settings, warnings=(*settings.warnings, *found))
     if as_json:

@@ -162,7 +162,7 @@ class LedgerDisabledError(NotSupportedError):
 
 
 class LedgerSchemaError(NotSupportedError):
-    """The ledger's tables are not those that this version of the program works with."""
+    """The ledger's tables are not those that this version of the program works with, or its file is none of ours."""
 
 
 class QueueSetupError(QueueError):

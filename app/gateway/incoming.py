@@ -53,12 +53,14 @@ class Incoming(Request):
         """The header of that name.
 
         Raises:
-            InvalidTaskError: it is not 1 to 255 visible ASCII characters.
+            InvalidTaskError: it is not 1 to 255 visible ASCII characters, or there are several.
 
         """
         value = self.raw_headers.get(b"idempotency-key")
         if value is None:
             return None
+        if sum(name == b"idempotency-key" for name, _ in self.scope["headers"]) > 1:
+            raise invalid(FieldError(("header", "Idempotency-Key"), "given more than once"))
         if not _VISIBLE.fullmatch(value):
             raise invalid(FieldError(("header", "Idempotency-Key"), "expected 1 to 255 visible ASCII characters"))
         return value.decode()

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import aiosqlite
 from sqlalchemy import URL, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -18,6 +19,7 @@ from app.adapters.ledger.bulk import Bulk, Row
 from app.adapters.ledger.database import TRANSACTION_LIMIT, Database
 from app.adapters.ledger.faults import Fault, classify
 from app.adapters.ledger.migrate import touch, upgrade
+from app.domain.errors import LedgerSchemaError
 from app.ports import LedgerMetrics
 
 #: How long a write waits for another process's.
@@ -39,6 +41,7 @@ class SqliteDatabase(Database):
     def __init__(self, url: URL, metrics: LedgerMetrics) -> None:
         """Use the file of ``url``."""
         super().__init__(metrics)
+        self._path = url.database
         self._writer = _engine(url, connections=1, lock_wait=_LOOK)
         self._reader = _engine(url, connections=_READERS, lock_wait=LOCK_WAIT)
 
@@ -83,9 +86,15 @@ class SqliteDatabase(Database):
                 await _when_free(driver, statement.for_sqlite(len(some)), _flat(some))
 
     async def _prepare(self) -> None:
-        async with self._writing(durable=True) as connection:
-            await connection.run_sync(upgrade)
-            await connection.run_sync(touch)
+        try:
+            async with self._writing(durable=True) as connection:
+                await connection.run_sync(upgrade)
+                await connection.run_sync(touch)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+                raise
+            message = f"the ledger's file {self._path} is something else, not a database"
+            raise LedgerSchemaError(message) from error
 
     async def _synchronous(self, connection: AsyncConnection, *, durable: bool) -> aiosqlite.Connection:
         """Let commits wait for the disk, or not: observations that a power cut takes are no loss of a task."""

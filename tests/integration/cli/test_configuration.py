@@ -54,6 +54,14 @@ async def test_a_mistake_stops_every_command_that_needs_the_settings(command: li
     assert ["QUEUE_WORKER_COUNT", "LOG_LEVEL"] == [line.partition(":")[0] for line in done.err.splitlines()]
 
 
+async def test_handlers_that_cannot_be_imported_are_a_mistake() -> None:
+    """Neither process would start with them."""
+    done = await run_cli("config", "check", QUEUE_HANDLERS="no_such_module")
+
+    assert (2, "") == (done.exit_code, done.out)
+    assert "QUEUE_HANDLERS: cannot import no_such_module: No module named 'no_such_module'" == done.err.strip()
+
+
 async def test_the_example_file_can_be_printed() -> None:
     """The installed command needs no checkout to show what can be set."""
     assert env_example() == (await run_cli("config", "example")).out

@@ -99,6 +99,16 @@ async def test_sqlite_file_of_a_newer_program_is_an_error(tmp_path: Path) -> Non
             await migrate(url)
 
 
+async def test_sqlite_file_of_something_else_is_an_error(tmp_path: Path) -> None:
+    """What no waiting mends stops the start, and the file is left alone."""
+    path, content = tmp_path / "ledger.db", b"something else" * 1000
+    path.write_bytes(content)
+    with pytest.raises(LedgerSchemaError, match=r"ledger\.db is something else"):
+        async with ledger_harness(f"sqlite+aiosqlite:///{path}"):
+            pass
+    assert content == path.read_bytes()
+
+
 async def test_schema_that_turns_out_to_be_another_later_keeps_the_ledger_away(server: PostgresServer) -> None:
     """A database that was gone at start is used only once it has the right tables."""
     name = await server.create_database()

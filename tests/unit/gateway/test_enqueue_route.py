@@ -190,6 +190,12 @@ async def test_idempotency_key_is_visible_ascii(kit: GatewayKit, key: str) -> No
     assert ["header", "Idempotency-Key"] == answer.json()["errors"][0]["loc"]
 
 
+async def test_idempotency_key_is_given_once(kit: GatewayKit) -> None:
+    """Of two keys nobody could say which the client goes by."""
+    answer = await enqueue(kit, {"type": "echo"}, **{"Idempotency-Key": "k-1", "idempotency-key": "k-2"})
+    assert (422, "given more than once") == (answer.status, answer.json()["errors"][0]["msg"])
+
+
 async def test_full_queue_asks_to_come_back() -> None:
     """A queue at its maximum depth answers 429 with Retry-After."""
     kit = GatewayKit(max_depth=1)
