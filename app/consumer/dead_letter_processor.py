@@ -44,6 +44,7 @@ class DeadLetterProcessor:
         self._random = random
         self._wait = wait
         self._stopping = False
+        self._rest: asyncio.Future[None] | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -63,6 +64,8 @@ class DeadLetterProcessor:
         """Begin to end: receive no more."""
         self._stopping = True
         self._queue.stop_waiting()
+        if self._rest is not None:
+            self._rest.cancel()
 
     async def _run(self) -> None:
         failures = 0
@@ -73,9 +76,15 @@ class DeadLetterProcessor:
             except Exception as error:  # whatever failed, the letters are still in their queue
                 known = isinstance(error, QueueError)
                 logger.warning("dead letters wait: %s", error, exc_info=None if known else error)
-                delay = _BACKOFF.delay(failures, self._random())
+                if not self._stopping:
+                    await self._back_off(failures)
                 failures += 1
-                await self._clock.sleep(max(delay, _BACKOFF.base).total_seconds())
+
+    async def _back_off(self, failures: int) -> None:
+        delay = max(_BACKOFF.delay(failures, self._random()), _BACKOFF.base)
+        self._rest = asyncio.ensure_future(self._clock.sleep(delay.total_seconds()))
+        await asyncio.wait({self._rest})
+        self._rest = None
 
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:

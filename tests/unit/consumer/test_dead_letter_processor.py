@@ -1,5 +1,6 @@
 """From the dead-letter queue into the ledger."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.adapters.memory import MemoryQueue
+from app.adapters.polling import Arrivals
 from app.consumer.dead_letter_processor import DeadLetterProcessor
 from app.domain.errors import BackendUnavailableError, LedgerUnavailableError
 from app.domain.failed_tasks import FailedTask, FailedTaskFilter
@@ -56,6 +58,7 @@ class Stage:
         """Let the processor run for a while."""
         async with self.processor().running():
             await self.harness.clock.advance(timedelta(seconds=seconds))
+        self.dead._arrivals = Arrivals(self.harness.clock)  # in the next process, receives wait again
 
     async def letters(self, queue: str = "tasks") -> tuple[FailedTask, ...]:
         """Return what is stored."""
@@ -172,4 +175,21 @@ async def test_a_processor_that_is_told_to_stop_waits_for_no_letter(stage: Stage
         processor.stop()
     assert stage.harness.clock.now() == before
     await stage.bury(stage.task())
+    assert await stage.left() == 1
+
+
+async def test_a_processor_that_waits_for_its_ledger_can_be_stopped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a process does not wait until it would try again."""
+
+    async def away(_letters: Sequence[FailedTask]) -> Sequence[bool]:
+        raise LedgerUnavailableError
+
+    monkeypatch.setattr(stage.harness.ledger.dead_letters, "store_failed_tasks", away)
+    await stage.bury(stage.task())
+    processor = stage.processor()
+    async with asyncio.timeout(3), processor.running():
+        await stage.harness.clock.advance(timedelta(0))
+        processor.stop()
     assert await stage.left() == 1
