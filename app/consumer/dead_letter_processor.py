@@ -47,18 +47,24 @@ class DeadLetterProcessor:
         self._rest: asyncio.Future[None] | None = None
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Process letters while the context is open; at its end what the receive under way brings is awaited."""
+    async def running(self, hurry: asyncio.Event) -> AsyncIterator[None]:
+        """Process letters while the context is open; at its end what the receive under way brings is awaited.
+
+        With ``hurry`` it is not, and what it brings is hidden until its lease ends.
+        """
         loop = asyncio.create_task(self._run(), name=f"dead-letters-{self._queue.spec.name}")
         try:
             yield
         finally:
             self.stop()
+            hurried = asyncio.create_task(hurry.wait())
+            longest = self._wait.total_seconds() + 5
             try:
-                await asyncio.wait([loop], timeout=self._wait.total_seconds() + 5)
+                await asyncio.wait({loop, hurried}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 loop.cancel()
-                await asyncio.gather(loop, return_exceptions=True)
+                hurried.cancel()
+                await asyncio.gather(loop, hurried, return_exceptions=True)
 
     def stop(self) -> None:
         """Begin to end: receive no more."""

@@ -1,5 +1,6 @@
 """Builds the consumer and runs it until a signal ends it."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -87,7 +88,7 @@ async def run_consumer(settings: Settings) -> None:
                 serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
                 extender.running(pool.lose),
                 running(jobs, clock),
-                _letter_processors(settings, queues, ledger, clock) as letter_processors,
+                _letter_processors(settings, queues, ledger, clock, signals.hurry) as letter_processors,
                 tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
             ):
                 relieve_collector()
@@ -116,7 +117,7 @@ def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -
 
 @contextlib.asynccontextmanager
 async def _letter_processors(
-    settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock
+    settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock, hurry: asyncio.Event
 ) -> AsyncIterator[list[DeadLetterProcessor]]:
     """Move dead letters into the ledger while the context is open; without one they stay in their queues."""
     processors = []
@@ -131,7 +132,7 @@ async def _letter_processors(
                 random=random.random,
                 wait=_wait(settings, queues.by_name[name]),
             )
-            await stack.enter_async_context(processor.running())
+            await stack.enter_async_context(processor.running(hurry))
             processors.append(processor)
         yield processors
 

@@ -56,7 +56,7 @@ class Stage:
 
     async def process(self, seconds: float = 0) -> None:
         """Let the processor run for a while."""
-        async with self.processor().running():
+        async with self.processor().running(asyncio.Event()):
             await self.harness.clock.advance(timedelta(seconds=seconds))
         self.dead._arrivals = Arrivals(self.harness.clock)  # in the next process, receives wait again
 
@@ -169,7 +169,7 @@ async def test_a_letter_nobody_can_place_belongs_to_the_only_source(stage: Stage
 async def test_a_processor_that_is_told_to_stop_waits_for_no_letter(stage: Stage) -> None:
     """What its consumer drains does not wait for a poll of the dead-letter queue on top."""
     processor = stage.processor(wait=timedelta(hours=1))
-    async with processor.running():
+    async with processor.running(asyncio.Event()):
         await stage.harness.clock.advance(timedelta(seconds=1))
         before = stage.harness.clock.now()
         processor.stop()
@@ -189,7 +189,16 @@ async def test_a_processor_that_waits_for_its_ledger_can_be_stopped(
     monkeypatch.setattr(stage.harness.ledger.dead_letters, "store_failed_tasks", away)
     await stage.bury(stage.task())
     processor = stage.processor()
-    async with asyncio.timeout(3), processor.running():
+    async with asyncio.timeout(3), processor.running(asyncio.Event()):
         await stage.harness.clock.advance(timedelta(0))
         processor.stop()
     assert await stage.left() == 1
+
+
+async def test_a_hurried_processor_waits_for_no_poll(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second signal stops at once, also while SQS holds a poll open."""
+    monkeypatch.setattr(stage.dead, "stop_waiting", lambda: None)  # as SQS cannot
+    hurry = asyncio.Event()
+    async with asyncio.timeout(3), stage.processor(wait=timedelta(hours=1)).running(hurry):
+        await stage.harness.clock.advance(timedelta(0))
+        hurry.set()
