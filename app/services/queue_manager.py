@@ -1,33 +1,28 @@
 """The gateway's only door to queues."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from app.domain.claims import Answer, Claimed
 from app.domain.errors import (
     BackendUnavailableError,
     LedgerDisabledError,
-    LedgerUnavailableError,
     NotFoundError,
     QueueError,
     QueueNotFoundError,
 )
 from app.domain.identifiers import uuid7
-from app.domain.queues import Backend, QueueSpec, QueueStats
+from app.domain.queues import QueueSpec, QueueStats
 from app.domain.task import Task
 from app.ports import Clock, Metrics, PauseSwitch, TaskStore, Tracer
 from app.services.enqueueing import EnqueueRules, Origin, check_batch_size, make_task
 from app.services.new_task import NewTask
-from app.services.priority_queue import PriorityQueue
 from app.services.producing import ProducerQueue
 from app.services.purges import Purges
+from app.services.queue_counts import QueueCounts, StoredLetters, feeders, leaves
 from app.services.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission, too_large
 from app.services.tracing import NO_TRACER
 from app.services.validation import MAX_NAME
-
-#: Returns how many dead letters of a queue are in the ledger, ``None`` while it does not answer.
-StoredLetters = Callable[[str], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +70,9 @@ class QueueManager:
         self._submission = submission
         self._purges = purges
         self._store = store
-        self._stored_letters = stored_letters
         self._tracer = tracer
-        self._feeders = _feeders(queues)
+        self._feeders = feeders(queues)
+        self._counts = QueueCounts(queues, clock=clock, store=store, stored_letters=stored_letters)
 
     @property
     def names(self) -> Collection[str]:
@@ -161,19 +156,9 @@ class QueueManager:
         return self._description(name, await self._paused([name]))
 
     async def stats(self, name: str) -> QueueStats:
-        """Count what lies in the queue ``name``.
-
-        ``dead_letters`` wait for a person: in the ledger, or still in their queue. Where several queues share one at
-        SQS, what is in it counts under its own name.
-        """
-        stats = await self._any(name).stats()
-        stats = replace(
-            stats,
-            queue_name=name,
-            oldest_message_age=stats.oldest_message_age or await self._age(name, stats),
-            paused=name in await self._paused([name]),
-            dead_letters=await self._dead_letters(name, stats),
-        )
+        """Count what lies in the queue ``name``, as ``QueueCounts`` does."""
+        self._any(name)
+        stats = replace(await self._counts.of(name), paused=name in await self._paused([name]))
         self._metrics.observe_queue(stats)
         return stats
 
@@ -215,7 +200,7 @@ class QueueManager:
 
     def backends(self) -> Mapping[str, ProducerQueue]:
         """Return one queue of each backend, by the backend's name: if it answers, so does its backend."""
-        return {leaf.spec.backend.value: leaf for queue in self._queues.values() for leaf in _leaves(queue)}
+        return {leaf.spec.backend.value: leaf for queue in self._queues.values() for leaf in leaves(queue)}
 
     def _any(self, name: str) -> ProducerQueue:
         queue = self._queues.get(name)
@@ -264,53 +249,9 @@ class QueueManager:
             spec=self._queues[name].spec, paused=name in paused, holds_dead_letters=name in self._feeders
         )
 
-    async def _age(self, name: str, stats: QueueStats) -> timedelta | None:
-        """Return how long the oldest task waits by the ledger, which knows of those that it was told of."""
-        if self._store is None or stats.oldest_message_age is not None or not stats.approximate_messages:
-            return None
-        try:
-            oldest = await self._store.oldest_waiting(name)
-        except LedgerUnavailableError:
-            return None
-        return None if oldest is None else max(self._clock.now() - oldest, timedelta(0))
-
-    async def _dead_letters(self, name: str, stats: QueueStats) -> int | None:
-        left = stats.dead_letters if stats.dead_letters is not None else await self._letters_left(name, stats)
-        if self._stored_letters is None or name in self._feeders:
-            return left
-        stored = await self._stored_letters(name)
-        return None if stored is None else stored + (left or 0)
-
-    async def _letters_left(self, name: str, stats: QueueStats) -> int | None:
-        """Return how many letters are in the dead-letter queue of ``name``, where they are its own alone."""
-        if len(self._feeders.get(name, ())) > 1 and self._queues[name].spec.backend is Backend.SQS:
-            return _all_messages(stats)
-        holders = [holder for holder, feeders in self._feeders.items() if name in feeders]
-        if len(holders) != 1 or holders[0] not in self._queues or self._feeders[holders[0]] != {name}:
-            return None
-        return _all_messages(await self._queues[holders[0]].stats())
-
-
-def _all_messages(stats: QueueStats) -> int:
-    return stats.approximate_messages + stats.inflight_messages + stats.delayed_messages
-
 
 def _raise_silence(verdicts: Sequence[object]) -> None:
     """Raise what every entry failed with, where no answer came for any: then the batch as a whole is to be repeated."""
     silent = [verdict for verdict in verdicts if isinstance(verdict, BackendUnavailableError)]
     if silent and len(silent) == len(verdicts):
         raise silent[0]
-
-
-def _leaves(queue: ProducerQueue) -> Iterable[ProducerQueue]:
-    return queue.levels.values() if isinstance(queue, PriorityQueue) else (queue,)
-
-
-def _feeders(queues: Mapping[str, ProducerQueue]) -> dict[str, set[str]]:
-    """Return, for each dead-letter queue, the queues whose failed tasks it holds."""
-    feeders: dict[str, set[str]] = {}
-    for name, queue in queues.items():
-        for leaf in _leaves(queue):
-            if leaf.spec.dead_letter_queue is not None:
-                feeders.setdefault(leaf.spec.dead_letter_queue, set()).add(name)
-    return feeders

@@ -40,6 +40,10 @@ from app.services.dead_letters import DeadLetters
 from app.services.letter_edits import LetterEdits
 from app.services.validation import validated
 
+_DLQ = "/v1/queues/{queue}/dlq"
+_ONE = f"{_DLQ}/tasks/{{task_id}}"
+_TAGS = ["Dead letters"]
+_REFUSED = ("queue_not_found", "not_found", "backend_unavailable", "ledger_disabled")
 _EDITS = {
     "As it was": {},
     "With another receiver": {"callback_url": "https://example.com/hooks/mended", "max_retries": 5},
@@ -61,34 +65,39 @@ class DeadLetterRoutes:
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
-        dlq = "/v1/queues/{queue}/dlq"
-        one = f"{dlq}/tasks/{{task_id}}"
-        codes = ("queue_not_found", "not_found", "backend_unavailable", "ledger_disabled")
-        look = partial(add_route, router, tags=["Dead letters"], scope=KeyScope.READ)
-        change = partial(add_route, router, tags=["Dead letters"], scope=KeyScope.OPERATE)
-        changing = (*codes, "malformed_json")
-        sending = (*changing, "queue_full", "rate_limited", "delay_not_supported", "task_too_large")
-        look(f"GET {dlq}", self.get_dead_letters, view=LettersView, refused=codes, summary="Count dead letters")
+        self._add_looking(router)
+        self._add_redriving(router)
+        self._add_deleting(router)
+
+    def _add_looking(self, router: APIRouter) -> None:
+        look = partial(add_route, router, tags=_TAGS, scope=KeyScope.READ)
+        look(f"GET {_DLQ}", self.get_dead_letters, view=LettersView, refused=_REFUSED, summary="Count dead letters")
         add_query_route(
             router,
-            f"GET {dlq}/tasks",
+            f"GET {_DLQ}/tasks",
             self.list_dead_letters,
             query=LetterQuery,
             view=LetterList,
-            refused=codes,
+            refused=_REFUSED,
             scope=KeyScope.READ,
-            tags=["Dead letters"],
+            tags=_TAGS,
             summary="List them",
         )
         look(
-            f"GET {one}",
+            f"GET {_ONE}",
             self.get_dead_letter,
             view=LetterDetailsView,
-            refused=(*codes, "task_not_found"),
+            refused=(*_REFUSED, "task_not_found"),
             summary="Show one",
         )
+
+    def _add_redriving(self, router: APIRouter) -> None:
+        change = partial(add_route, router, tags=_TAGS, scope=KeyScope.OPERATE)
+        sending = (
+            *_REFUSED, "malformed_json", "queue_full", "rate_limited", "delay_not_supported", "task_too_large",
+        )  # fmt: skip
         change(
-            f"POST {one}/redrive",
+            f"POST {_ONE}/redrive",
             self.redrive_dead_letter,
             view=TaskView,
             refused=(*sending, "task_not_found"),
@@ -97,7 +106,7 @@ class DeadLetterRoutes:
             openapi_extra={"requestBody": json_body(LetterEdits, _EDITS, required=False)},
         )
         change(
-            f"POST {dlq}/redrive",
+            f"POST {_DLQ}/redrive",
             self.redrive_dead_letters,
             view=RedriveOutcomeView,
             refused=sending,
@@ -105,21 +114,25 @@ class DeadLetterRoutes:
             responses={202: {"model": RedriveView, "description": "They are sent in the background."}},
             openapi_extra={"requestBody": json_body(RedriveRequest, _SELECTIONS)},
         )
-        change(
-            f"DELETE {one}",
+
+    def _add_deleting(self, router: APIRouter) -> None:
+        remove = partial(add_route, router, tags=_TAGS)
+        remove(
+            f"DELETE {_ONE}",
             self.delete_dead_letter,
+            scope=KeyScope.OPERATE,
             view=None,
-            refused=(*codes, "task_not_found"),
+            refused=(*_REFUSED, "task_not_found"),
             status_code=204,
             summary="Delete one",
             response_description="It is gone for good.",
         )
-        change(
-            f"POST {dlq}/purge",
+        remove(
+            f"POST {_DLQ}/purge",
             self.purge_dead_letters,
             scope=KeyScope.ADMIN,
             view=LetterPurgeView,
-            refused=(*changing, "confirmation_mismatch", "rate_limited"),
+            refused=(*_REFUSED, "malformed_json", "confirmation_mismatch", "rate_limited"),
             summary="Delete all",
             openapi_extra={"requestBody": json_body(PurgeRequest, {"Those of tasks": {"confirm": "tasks"}})},
         )
