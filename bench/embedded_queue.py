@@ -25,7 +25,8 @@ from app.domain.task import Task
 from app.ports import Queue
 
 BATCH = 10
-WAKE_UPS = 100
+#: How many, and how many seconds apart: at a queue that is in use, and at one that has come to rest.
+WAKE_UPS = ((100, 0.05), (10, 2.5))
 
 
 @dataclass(frozen=True)
@@ -98,23 +99,23 @@ async def idle(queues: list[Queue], duration: timedelta) -> Cost:
     return await measured(1, asyncio.gather(*(queue.receive(BATCH, duration) for queue in queues)))
 
 
-def produce_slowly(path: Path, tasks: int) -> None:
-    """In a process of its own: enqueue one task after the other, each with the time in it."""
+def produce_slowly(path: Path, tasks: int, pause: float) -> None:
+    """In a process of its own: enqueue one task after the other, ``pause`` seconds apart, each with the time in it."""
 
     async def produce() -> None:
         clock = SystemClock()
         async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
             queue = backend.queue(QueueSpec(name="apart", kind=QueueKind.STANDARD, backend=Backend.SQLITE))
             for number in range(tasks):
-                await clock.sleep(0.05 + number % 7 / 100)
+                await clock.sleep(pause + number % 7 / 100)
                 await queue.enqueue(replace(task(number, None), payload=time.time_ns()))
 
     uvloop.run(produce())
 
 
-async def wake_ups(queue: Queue, path: Path, tasks: int) -> list[float]:
+async def wake_ups(queue: Queue, path: Path, tasks: int, pause: float) -> list[float]:
     """Return how long each task of another process took to arrive, in milliseconds, the shortest first."""
-    producer = multiprocessing.get_context("spawn").Process(target=produce_slowly, args=(path, tasks))
+    producer = multiprocessing.get_context("spawn").Process(target=produce_slowly, args=(path, tasks, pause))
     producer.start()
     waits: list[float] = []
     while len(waits) < tasks:
@@ -152,11 +153,12 @@ async def run(directory: Path, total: int, concurrency: int, idle_for: timedelta
             print((await measured(tasks, work)).line(label), flush=True)
         cost = await idle([queue(f"idle-{number}") for number in range(3)], idle_for)
         print(f"idle, 3 queues polled for {cost.wall:.0f} s: {cost.cpu / cost.wall:.2%} of a core")
-        waits = await wake_ups(queue("apart"), path, WAKE_UPS)
-        print(
-            f"woken by another process: median {waits[len(waits) // 2]:.0f} ms, "
-            f"99 % within {waits[len(waits) * 99 // 100]:.0f} ms, all within {waits[-1]:.0f} ms"
-        )
+        for tasks, pause in WAKE_UPS:
+            waits = await wake_ups(queue("apart"), path, tasks, pause)
+            print(
+                f"woken by another process, {tasks} times {pause:g} s apart: median {waits[len(waits) // 2]:.0f} ms, "
+                f"all within {waits[-1]:.0f} ms"
+            )
 
 
 def main() -> None:
