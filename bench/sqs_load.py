@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ SECONDS = 2.0  # of each round
 WARM_UP = 2_000
 REMAINDER = 1_000
 SLOTS = 50
-LEDGERS = {"no ledger": {"LEDGER_URL": "none"}, "SQLite ledger": {}}
+LEDGERS: dict[str, dict[str, str]] = {"none": {"LEDGER_URL": "none"}, "sqlite": {}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +181,10 @@ async def consume(stub: Stub, starting: Awaitable[None]) -> tuple[float, float]:
     return done / (time.perf_counter() - began), (await stub.calls() - calls).total() / done
 
 
-async def run(rounds: int) -> None:
+async def run(ledgers: Sequence[str], rounds: int) -> None:
     """Measure with each ledger, and print a table for each."""
     with tempfile.TemporaryDirectory() as directory:
-        for name, variables in LEDGERS.items():
+        for name in ledgers:
             with (
                 serving("bench/sqs_stub.py", "0", "tasks", "dlq") as url,
                 serving("-m", "bench.http_load") as port,
@@ -192,8 +192,8 @@ async def run(rounds: int) -> None:
                 home = Path(directory) / name
                 home.mkdir()
                 async with aiohttp.ClientSession() as session:
-                    figures = await measure(Stub(url, session), int(port), home, rounds, variables)
-            print(name)
+                    figures = await measure(Stub(url, session), int(port), home, rounds, LEDGERS[name])
+            print(f"ledger {name}")
             for line in figures.lines():
                 print("{:<36} {:>32} {:>18}".format(*line))
 
@@ -202,7 +202,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of POSTs that count")
-    uvloop.run(run(parser.parse_args().rounds))
+    parser.add_argument("--ledger", nargs="+", choices=LEDGERS, default=list(LEDGERS))
+    options = parser.parse_args()
+    uvloop.run(run(options.ledger, options.rounds))
 
 
 if __name__ == "__main__":
