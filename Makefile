@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-units test-parts test-whole check openapi env-example manual lock
+.PHONY: help install run test test-units test-parts test-whole test-chaos chaos check openapi env-example manual lock
 
 # The first Python that is new enough; make PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -12,6 +12,7 @@ PIP := $(RUN) pip --quiet --quiet --disable-pip-version-check --no-input install
 UV_VERSION := 0.13.9
 COMPILE := $(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	pyproject.toml --group build
+CHAOS_SECONDS := 600
 # Where a line or a branch without a test is most likely to lose somebody's task.
 COVERED := domain services consumer
 MINIMUM_COVERAGE := 95
@@ -25,7 +26,7 @@ run: install ## Start gateway and consumer on the embedded queue
 	@$(RUN) app dev
 
 test: .venv/.dev ## Run every test, and hold the coverage
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units test-chaos
 
 # Side by side, since those that start other processes wait for them most of the time.
 test-units: .venv/.dev
@@ -43,6 +44,12 @@ test-parts: .venv/.dev
 
 test-whole: .venv/.dev
 	$(RUN) pytest $(PYTEST_ARGS) tests/acceptance
+
+test-chaos: .venv/.dev
+	$(RUN) pytest $(PYTEST_ARGS) tests/chaos
+
+chaos: .venv/.dev ## Let processes fail at random for ten minutes with each ledger; make chaos CHAOS_SECONDS=60 for one
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(RUN) pytest --log-cli-level=INFO tests/chaos
 
 check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile and openapi.yaml
 	$(RUN) ruff check .

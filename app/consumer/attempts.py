@@ -139,7 +139,7 @@ class AttemptRunner:
 
     async def _stopped(self, attempt: Attempt) -> bool:
         if attempt.work.stop is Stop.DRAIN:
-            await self._settlement.release(attempt.work)
+            await self._settlement.give_back(attempt)
         elif attempt.work.stop is Stop.CANCELED:
             return await self._settlement.end(attempt, TaskStatus.CANCELED, "canceled while it ran")
         return False

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -126,9 +127,14 @@ class Settlement:
         else:
             await self._reschedule(work, Retry(task, delay))
 
-    async def release(self, work: Work) -> None:
-        """Give a delivery back unprocessed; a lease that is lost meanwhile comes to the same."""
-        await self._confirm(work, lambda: work.lane.queue.release(work.delivery))
+    async def release(self, work: Work) -> bool:
+        """Give a delivery back unprocessed; a lease that is lost meanwhile (false) comes to the same."""
+        return await self._confirm(work, lambda: work.lane.queue.release(work.delivery))
+
+    async def give_back(self, attempt: Attempt) -> None:
+        """Release a delivery whose attempt was stopped on the way, and remember that it waits again."""
+        if await self.release(attempt.work):
+            await self._log.record(self._outcome(attempt, TaskStatus.QUEUED))
 
     async def _reschedule(self, work: Work, retry: Retry) -> bool:
         queue = work.lane.queue
@@ -193,17 +199,22 @@ class Settlement:
             extra = {**attempt.work.log_fields, "attempt": attempt.number}
             logger.info("attempt ended %s: %s", status, error, extra=extra)
         await self._log.record(
-            AttemptRecord(
-                task=task,
-                queue=queue,
-                attempt=attempt.number,
-                status=status,
-                started_at=attempt.started_at,
-                duration=attempt.duration,
+            replace(
+                self._outcome(attempt, status),
                 result=result,
                 error=error,
                 response_status=response_status,
                 next_at=next_at,
                 confirmed=confirmed,
             )
+        )
+
+    def _outcome(self, attempt: Attempt, status: TaskStatus) -> AttemptRecord:
+        return AttemptRecord(
+            task=attempt.task,
+            queue=attempt.work.lane.name,
+            attempt=attempt.number,
+            status=status,
+            started_at=attempt.started_at,
+            duration=attempt.duration,
         )

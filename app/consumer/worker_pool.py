@@ -165,6 +165,9 @@ class WorkerPool:
             task.cancel()
         if self._tasks:  # a handler may refuse to be cancelled; nobody waits for it any longer
             await asyncio.wait(self._tasks, timeout=CANCEL_TIME.total_seconds())
+        if self._running:  # its process is about to end, and others may run its task
+            given_back = [asyncio.create_task(self._settlement.release(work)) for work in self._running]
+            await asyncio.wait(given_back, timeout=RELEASE_TIME.total_seconds())
 
     def _interrupt(self, work: Work) -> None:
         if work.interruptible:

@@ -20,8 +20,6 @@ Item = TypeVar("Item")
 MAX_RESULT_BYTES = 64 * 1024
 #: Longest page of a list.
 MAX_PAGE = 200
-#: How long what is due waits for a process that knows its queue: in a deployment, others are older or newer.
-ORPHANED_AFTER = timedelta(hours=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Above every attempt number that a message can carry, with room below the next generation's first bit.
@@ -81,7 +79,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How an attempt ended, or a task without one (``attempt`` 0).
+    """How an attempt ended, or a task without one (``attempt`` 0); ``queued``, it was given back and will come again.
 
     ``confirmed`` is false where the backend will deliver the same attempt again.
     """
@@ -172,6 +170,8 @@ def conclude(known: TaskState, end: End) -> TaskState:
     """Return the state after ``end``. ``known`` is of its generation or of a later one."""
     if end.redrive_count < known.redrive_count:
         return known
+    if end.status is TaskStatus.QUEUED:
+        return _given_back(known, end)
     retried = end.status is TaskStatus.RETRYING and end.confirmed
     counted = replace(
         known,
@@ -191,6 +191,13 @@ def conclude(known: TaskState, end: End) -> TaskState:
         ended_at=end.at if end.status.ended else None,
     )
     return reached if reached.position > known.position else counted
+
+
+def _given_back(known: TaskState, end: End) -> TaskState:
+    """Return the state of a task whose message went back while it ran, unless somebody else has started it since."""
+    if known.status is not TaskStatus.RUNNING or (known.attempt, known.started_at) != (end.attempt, end.started_at):
+        return known
+    return canceled(known, end.at) if known.cancel_requested else replace(known, status=TaskStatus.QUEUED)
 
 
 def canceled(known: TaskState, now: datetime) -> TaskState:
@@ -256,7 +263,8 @@ def _rank(status: TaskStatus, attempt: int) -> int:
         case TaskStatus.SCHEDULED:
             return 0
         case TaskStatus.QUEUED:
-            return 1
+            # One that was given back while it ran may run as the same attempt again.
+            return max(1, 2 * attempt)
         case TaskStatus.RUNNING:
             return 2 * attempt
         case TaskStatus.RETRYING:

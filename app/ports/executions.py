@@ -35,6 +35,7 @@ class Admission:
 class AttemptRecord:
     """How one attempt, or the whole task without one (``attempt`` 0: expired, canceled), ended.
 
+    One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
     ``confirmed`` is false where the lease was lost first, so that the backend will deliver the same attempt again.
     """
 

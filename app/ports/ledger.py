@@ -72,8 +72,7 @@ class HeldTasks(Protocol):
     ) -> Sequence[Task]:
         """Return due tasks of the queues ``known``, but not of those ``without``; nobody else gets them for ``lease``.
 
-        Tasks of other queues are left to processes that know those, and come once they are ``ORPHANED_AFTER`` late.
-        ``None`` knows all queues.
+        Tasks of other queues are left to processes that know those; ``None`` knows all queues.
 
         Tasks of a group come in the order in which they are due, and none while an earlier one is with somebody
         else. Whoever crashes before ``promoted`` leaves them to the next.

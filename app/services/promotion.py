@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 500
 #: How long they are nobody else's: longer than any send may take.
 LEASE = timedelta(seconds=60)
+#: How long a queue that takes none at the moment is left alone.
+REST = timedelta(seconds=5)
 
 
 class Promoter:
@@ -36,13 +38,17 @@ class Promoter:
         metrics: Metrics,
         closed: Callable[[], Awaitable[Collection[str]]],
     ) -> None:
-        """Leave tasks of the queues that ``closed`` names where they are: they take no tasks at the moment."""
+        """Leave tasks of the queues that ``closed`` names where they are: they take no tasks at the moment.
+
+        So do those that have just refused some for the moment: no queue holds up the others.
+        """
         self._held = held
         self._letters = letters
         self._queues = queues
         self._clock = clock
         self._metrics = metrics
         self._closed = closed
+        self._resting: dict[str, float] = {}
 
     async def promote(self) -> None:
         """Send what is due.
@@ -51,7 +57,8 @@ class Promoter:
             LedgerUnavailableError: the ledger does not answer.
 
         """
-        while tasks := await self._held.due(AT_ONCE, LEASE, known=self._queues, without=await self._closed()):
+        closed = await self._closed()
+        while tasks := await self._held.due(AT_ONCE, LEASE, known=self._queues, without={*closed, *self._at_rest()}):
             by_queue: dict[str, list[Task]] = {}
             for task in tasks:
                 by_queue.setdefault(task.queue, []).append(promoted(task))
@@ -70,7 +77,9 @@ class Promoter:
             return [error] * len(tasks)
 
     async def _note(self, tasks: Sequence[Task], verdicts: Sequence[Accepted | QueueError]) -> None:
-        sent, later, refused = [], [], []
+        sent: list[str] = []
+        later: list[str] = []
+        refused: list[FailedTask] = []
         for task, verdict in zip(tasks, verdicts, strict=True):
             if isinstance(verdict, Accepted):
                 self._metrics.enqueued(task.queue, task.type)
@@ -83,9 +92,21 @@ class Promoter:
         if refused:
             await self._letters.store_failed_tasks(refused)
         await self._held.promoted([*sent, *(letter.task_id for letter in refused)])
-        if later:
-            await self._held.give_back(later)
-            logger.warning("%d due tasks of %s cannot be sent at the moment", len(later), tasks[0].queue)
+        await self._held.give_back(later)
+        self._rest(tasks[0].queue, len(later))
+
+    def _rest(self, queue: str, later: int) -> None:
+        """Leave ``queue`` alone for a while if it did not take so many tasks; what goes on for hours is said once."""
+        if not later:
+            self._resting.pop(queue, None)
+            return
+        if queue not in self._resting:
+            logger.warning("due tasks wait, since their queue takes none at the moment", extra={"queue": queue})
+        self._resting[queue] = self._clock.monotonic() + REST.total_seconds()
+
+    def _at_rest(self) -> set[str]:
+        now = self._clock.monotonic()
+        return {queue for queue, until in self._resting.items() if now < until}
 
     def _letter(self, task: Task, error: QueueError) -> FailedTask:
         return FailedTask(

@@ -65,6 +65,7 @@ async def run_consumer(settings: Settings) -> None:
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
     async with (
+        contextlib.AsyncExitStack() as until_all_is_closed,
         tracing("mcp-queue-consumer", clock) as traced,
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
@@ -83,24 +84,25 @@ async def run_consumer(settings: Settings) -> None:
             readiness.ledger_ok = lambda: ledger.healthy
             name = f"{socket.gethostname()}:{os.getpid()}"
             jobs.append(share_destinations(destinations, ledger.destinations, consumer=name, clock=clock))
-        with signals.heard():
-            async with (
-                serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
-                extender.running(pool.lose),
-                running(jobs, clock),
-                _letter_processors(settings, queues, ledger, clock, signals.hurry) as letter_processors,
-                tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
-            ):
-                relieve_collector()
-                pool.start()
-                readiness.started = True
-                logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
-                await signals.stop.wait()
-                readiness.draining = True
-                for processor in letter_processors:
-                    processor.stop()
-                await pool.drain(settings.shutdown_grace, signals.hurry)
-                logger.info("drained")
+        # A second signal must not cut short what the ledger still has to write.
+        until_all_is_closed.enter_context(signals.heard())
+        async with (
+            serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
+            extender.running(pool.lose),
+            running(jobs, clock),
+            _letter_processors(settings, queues, ledger, clock, signals.hurry) as letter_processors,
+            tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
+        ):
+            relieve_collector()
+            pool.start()
+            readiness.started = True
+            logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
+            await signals.stop.wait()
+            readiness.draining = True
+            for processor in letter_processors:
+                processor.stop()
+            await pool.drain(settings.shutdown_grace, signals.hurry)
+            logger.info("drained")
     if pool.left_behind:
         logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
         leave()

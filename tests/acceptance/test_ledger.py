@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.ledger import LedgerCounts
 from tests.support.ledger_databases import migrated_database, postgres_url
 from tests.support.operator import Operator, operator_of
 from tests.support.postgres import postgres_server, shared_postgres
-from tests.support.stack import Service, Stack, free_port, make_stack
+from tests.support.stack import Service, Stack, another, make_stack
 from tests.support.waiting import eventually, pause
 
 KEYS = 20
@@ -47,16 +47,6 @@ async def stack(tmp_path: Path, ledger: str) -> AsyncIterator[Stack]:
         yield prepared
     finally:
         await asyncio.gather(*(service.stop() for service in prepared.services))
-
-
-def another(stack: Stack, service: Service) -> Service:
-    """Return a second process like ``service``."""
-    port = free_port()
-    variable = f"{service.name.upper()}_PORT"
-    log = stack.directory / f"{service.name}-2.log"
-    twin = replace(service, port=port, environment={**service.environment, variable: str(port)}, log=log)
-    stack.services.append(twin)
-    return twin
 
 
 @dataclass

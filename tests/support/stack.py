@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,3 +149,13 @@ def make_stack(directory: Path, config: str | None = None, **variables: str) -> 
     gateway = Service("gateway", gateway_port, environment, directory / "gateway.log")
     consumer = Service("consumer", consumer_port, environment, directory / "consumer.log")
     return Stack(directory, gateway, consumer, effects, [gateway, consumer])
+
+
+def another(stack: Stack, service: Service) -> Service:
+    """Return a second process like ``service``."""
+    port = free_port()
+    variable = f"{service.name.upper()}_PORT"
+    log = stack.directory / f"{service.name}-{len(stack.services)}.log"
+    twin = replace(service, port=port, environment={**service.environment, variable: str(port)}, log=log)
+    stack.services.append(twin)
+    return twin

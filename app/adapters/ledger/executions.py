@@ -148,7 +148,8 @@ class SqlExecutionLog:
         rows: dict[tuple[str, int, int], Row] = {}
         for each in records:
             key = (id_of(each.task), each.task.redrive_count, each.attempt)
-            if each.attempt > 0 and (key not in rows or each.status is TaskStatus.COMPLETED):
+            over = each.attempt > 0 and each.status is not TaskStatus.QUEUED
+            if over and (key not in rows or each.status is TaskStatus.COMPLETED):
                 rows[key] = _attempt_row(each)
         await self._database.bulk(connection, _ATTEMPTS, [rows[key] for key in sorted(rows)])
 

@@ -26,7 +26,7 @@ from app.adapters.ledger.database import Database
 from app.adapters.ledger.group_commit import GroupCommit
 from app.adapters.ledger.tables import schedules, tasks
 from app.adapters.ledger.task_rows import TaskStates, state_row, task_of, task_row
-from app.domain.ledger import ORPHANED_AFTER, TaskState
+from app.domain.ledger import TaskState
 from app.domain.task import Task, TaskStatus
 from app.ports import Clock
 
@@ -57,12 +57,14 @@ class SqlHeldTasks:
     ) -> Sequence[Task]:
         """Return due tasks to be sent, and note which tasks that a queue holds by itself are due."""
         now = self._clock.now()
-        if not await self._database.read(lambda connection: _finds(connection, _IS_TASK_DUE, now)):
+        mine = and_(among(tasks.c.queue, known), tasks.c.queue.not_in(without))
+        look = select(or_(exists().where(_due(_NOW), mine), exists().where(_waits_in_its_queue(_NOW))))
+        if not await self._database.read(lambda connection: _finds(connection, look, now)):
             return []
 
         async def lend(connection: AsyncConnection) -> list[Task]:
             await connection.execute(_sweep(now))
-            found = (await connection.execute(_unleased(now, limit, known, without))).all()
+            found = (await connection.execute(_unleased(now, limit, mine))).all()
             late = await _behind_others(connection, [row.id for row in found if row.group_id is not None])
             lent = [row for row in found if row.id not in late]
             await connection.execute(
@@ -114,11 +116,9 @@ def held_row(task: Task, due_at: datetime) -> Row:
     return task_row(task, TaskState(status=TaskStatus.SCHEDULED, redrive_count=task.redrive_count), due_at)
 
 
-def left_to_us(
-    queue: ColumnElement[str], due_at: ColumnElement[Any], known: Collection[str] | None, now: datetime
-) -> ColumnElement[bool]:
-    """Return whether what is due is of a queue that this process knows, or is late: then nobody may know its queue."""
-    return true() if known is None else or_(queue.in_(known), due_at <= now - ORPHANED_AFTER)
+def among(queue: ColumnElement[str], known: Collection[str] | None) -> ColumnElement[bool]:
+    """Return whether a queue is one of those that this process knows; ``None`` knows all."""
+    return true() if known is None else queue.in_(known)
 
 
 def _due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
@@ -136,13 +136,11 @@ def _waits_in_its_queue(now: datetime | BindParameter[datetime]) -> ColumnElemen
 
 
 _NOW: BindParameter[datetime] = bindparam("now", type_=tasks.c.due_at.type)
-_TASK_DUE = or_(exists().where(_due(_NOW)), exists().where(_waits_in_its_queue(_NOW)))
 _TICK_DUE = exists().where(
     schedules.c.paused.is_(False), schedules.c.next_run_at.is_not(None), schedules.c.next_run_at <= _NOW
 )
-# Asked every second by every process: building them costs as much as running them.
-_IS_TASK_DUE = select(_TASK_DUE)
-_IS_ANYTHING_DUE = select(or_(_TASK_DUE, _TICK_DUE))
+# Asked every second by every process: building it costs as much as running it.
+_IS_ANYTHING_DUE = select(or_(exists().where(_due(_NOW)), exists().where(_waits_in_its_queue(_NOW)), _TICK_DUE))
 
 
 async def _finds(connection: AsyncConnection, look: Select[bool], now: datetime) -> bool:
@@ -155,10 +153,10 @@ def _sweep(now: datetime) -> Update:
     return update(tasks).where(tasks.c.id.in_(found)).values(status=TaskStatus.QUEUED, position=tasks.c.position + 1)
 
 
-def _unleased(now: datetime, limit: int, known: Collection[str] | None, without: Collection[str]) -> Select[Any]:
+def _unleased(now: datetime, limit: int, mine: ColumnElement[bool]) -> Select[Any]:
     return (
         select(tasks)
-        .where(_due(now), tasks.c.queue.not_in(without), left_to_us(tasks.c.queue, tasks.c.due_at, known, now))
+        .where(_due(now), mine)
         .order_by(tasks.c.due_at, tasks.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.adapters.ledger.database import Database
@@ -20,12 +20,17 @@ async def prune(database: Database, now: datetime, ended_before: datetime, faile
     """Forget one batch of each kind; return how many rows went or were closed."""
     # Found outside the write: past all the dead letters that wait it may be a long way.
     ended = await database.read(lambda connection: _ended(connection, ended_before))
+    # Its consumer was killed, and its message purged: nobody will ever say how it ended.
+    silent = and_(
+        tasks.c.status == TaskStatus.RUNNING, tasks.c.created_at < ended_before, tasks.c.started_at < ended_before
+    )
 
     async def step(connection: AsyncConnection) -> int:
         count = 0
         if failed_before is not None:
             count += await _expire_letters(connection, now, failed_before)
-        count += await _forget_tasks(connection, ended, ended_before)
+        count += await _forget_tasks(connection, tasks.c.id.in_(ended), tasks.c.ended_at < ended_before)
+        count += await _forget_tasks(connection, tasks.c.id.in_(select(tasks.c.id).where(silent).limit(BATCH)), silent)
         count += await _forget(connection, dead_letters, dead_letters.c.closed_at < ended_before)
         count += await _forget(connection, claims, claims.c.expires_at < now)
         count += await _forget(connection, redrives, redrives.c.ended_at < ended_before)
@@ -46,15 +51,12 @@ async def _ended(connection: AsyncConnection, before: datetime) -> list[str]:
     return [row.id for row in found]
 
 
-async def _forget_tasks(connection: AsyncConnection, ended: list[str], before: datetime) -> int:
-    if not ended:
-        return 0
-    # A redrive may have begun a new generation since they were found.
-    gone = await connection.execute(
-        delete(tasks).where(tasks.c.id.in_(ended), tasks.c.ended_at < before).returning(tasks.c.id)
-    )
+async def _forget_tasks(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:
+    # Asked once more: a redrive may have begun a new generation since they were found.
+    gone = await connection.execute(delete(tasks).where(*conditions).returning(tasks.c.id))
     forgotten = [row.id for row in gone]
-    await connection.execute(delete(attempts).where(attempts.c.task_id.in_(forgotten)))
+    if forgotten:
+        await connection.execute(delete(attempts).where(attempts.c.task_id.in_(forgotten)))
     return len(forgotten)
 
 

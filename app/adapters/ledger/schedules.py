@@ -7,7 +7,7 @@ from sqlalchemy import Row, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.adapters.ledger.database import Database
-from app.adapters.ledger.held_tasks import held_row, left_to_us
+from app.adapters.ledger.held_tasks import among, held_row
 from app.adapters.ledger.tables import schedules
 from app.adapters.ledger.task_rows import TaskStates
 from app.adapters.ledger.upserts import upsert
@@ -78,8 +78,7 @@ class SqlScheduleStore:
     async def run_due(self, plan: Callable[[Schedule], Tick], known: Collection[str] | None = None) -> int:
         """Hold the tasks of due ticks and move the schedules on."""
         now = self._clock.now()
-        ours = left_to_us(schedules.c.queue, schedules.c.next_run_at, known, now)
-        due = *_IS_DUE, schedules.c.next_run_at <= now, ours
+        due = *_IS_DUE, schedules.c.next_run_at <= now, among(schedules.c.queue, known)
 
         async def anything(connection: AsyncConnection) -> bool:
             return bool((await connection.execute(select(exists().where(*due)))).scalar_one())

@@ -22,7 +22,7 @@ from app.domain.ledger import AttemptView, Page, TaskFilter, TaskView, cancel, e
 from app.domain.task import Task, TaskResult, TaskStatus
 from app.ports import Clock, LedgerMetrics
 
-#: What waits, in the sense of a purge: none of it is running.
+#: What waits, in the sense of a purge.
 _WAITING = (TaskStatus.SCHEDULED, TaskStatus.QUEUED, TaskStatus.RETRYING)
 #: Rows that one transaction of a purge changes; the writes of others come in between.
 _PURGE_STEP = 1000

@@ -271,6 +271,19 @@ async def test_result_that_is_no_json_spoils_nothing(ledger: Ledger) -> None:
     assert TaskStatus.COMPLETED == (await _view(ledger, plain)).status
 
 
+async def test_task_that_was_given_back_waits_again_and_can_be_purged(ledger: Ledger) -> None:
+    """A drain leaves nothing that seems to run; no attempt is told of."""
+    task, stays = a_task(), a_task()
+    await ledger.executions.start([an_execution(task), an_execution(stays)])
+    await ledger.executions.record(an_end(task, TaskStatus.QUEUED))
+    view = await ledger.tasks.get(task.id)
+    assert view is not None
+    assert (TaskStatus.QUEUED, ()) == (view.status, view.attempts)
+    assert 1 == await ledger.tasks.cancel_waiting(task.queue, START + HOUR)
+    views = [await ledger.tasks.get(each.id) for each in (task, stays)]
+    assert [TaskStatus.CANCELED, TaskStatus.RUNNING] == [view.status for view in views if view is not None]
+
+
 async def test_start_of_nothing_answers_nothing(ledger: Ledger) -> None:
     """An empty question is no statement."""
     assert [] == list(await ledger.executions.start([]))

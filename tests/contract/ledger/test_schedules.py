@@ -8,7 +8,7 @@ import pytest
 
 from app.adapters.clock import FakeClock
 from app.adapters.ledger.ledger import Ledger
-from app.domain.ledger import ORPHANED_AFTER, InvalidCursorError, TaskFilter
+from app.domain.ledger import InvalidCursorError, TaskFilter
 from app.domain.schedules import Misfire, Schedule, Tick
 from app.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, START
@@ -106,13 +106,10 @@ async def test_tick_is_due_from_its_time_on_unless_it_is_paused(ledger: Ledger, 
 
 
 async def test_ticks_of_unknown_queues_are_left_to_those_who_know_them(ledger: Ledger, clock: FakeClock) -> None:
-    """As their tasks are; after an hour nobody knows the queue, and the tick is dealt with all the same."""
+    """As their tasks are."""
     await ledger.schedules.put(a_schedule(queue="new"))
     await clock.advance(MINUTE)
     assert 0 == await ledger.schedules.run_due(plan, {"tasks"})
-    await clock.advance(ORPHANED_AFTER)
-    assert 1 == await ledger.schedules.run_due(plan, {"tasks"})
-    await clock.advance(HOUR)
     assert 1 == await ledger.schedules.run_due(plan, {"tasks", "new"})
 
 

@@ -260,6 +260,14 @@ async def test_retention_forgets_what_ended_long_ago(ledger: Ledger) -> None:
     assert [waiting.id, recent.id] == sorted(await _all(ledger, TaskFilter()), reverse=True)
 
 
+async def test_retention_forgets_what_nobody_will_ever_end(ledger: Ledger) -> None:
+    """A task whose consumer was killed and whose message was purged is not shown as running for ever."""
+    old, recent = a_task(), a_task(created_at=START + HOUR)
+    await ledger.executions.start([an_execution(old), an_execution(recent, started_at=START + HOUR)])
+    assert 1 == await ledger.tasks.prune(START + MINUTE, None)
+    assert [recent.id] == await _all(ledger, TaskFilter())
+
+
 async def test_retention_spares_dead_letters_that_wait_for_a_person(ledger: Ledger) -> None:
     """A dead letter has a retention of its own; until it is closed, its task stays too."""
     task = a_task()

@@ -369,7 +369,8 @@ async def test_work_that_outlives_the_grace_period_is_cancelled_and_given_back(c
 
     (message,) = kit.queues["tasks"].inner._messages
     assert (0, False) == (message.receive_count, message.in_flight(kit.clock.now()))
-    assert kit.log.records == []
+    (record,) = kit.log.records
+    assert (TaskStatus.QUEUED, 1) == (record.status, record.attempt)
 
 
 async def test_a_second_signal_stops_at_once(consumer: KitFactory) -> None:
@@ -461,5 +462,7 @@ async def test_a_handler_that_refuses_to_be_cancelled_does_not_hold_up_the_end(
         await kit.pool.drain(IMMEDIATELY, at_once())
 
     assert kit.pool.left_behind == 1
+    (message,) = kit.queues["tasks"].inner._messages
+    assert (0, False) == (message.receive_count, message.in_flight(kit.clock.now()))
     enough.set()
     await kit.pass_time(1)

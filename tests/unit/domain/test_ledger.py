@@ -35,7 +35,7 @@ ends = st.builds(
     End,
     redrive_count=st.integers(0, 2),
     attempt=st.integers(0, 4),
-    status=st.sampled_from([TaskStatus.COMPLETED, TaskStatus.RETRYING, *ENDS]),
+    status=st.sampled_from([TaskStatus.QUEUED, TaskStatus.COMPLETED, TaskStatus.RETRYING, *ENDS]),
     started_at=st.just(NOW),
     at=st.just(NOW),
     confirmed=st.booleans(),
@@ -119,6 +119,19 @@ def test_repeating_a_record_changes_nothing(events: list[Copy | End], end: End) 
         state = step(state, event)
     once = step(state, end)
     assert once == step(once, end)
+
+
+def test_task_that_was_given_back_waits_again() -> None:
+    """It may run as the same attempt again; who gave it back late takes it from nobody."""
+    running = admit(TaskState(status=TaskStatus.QUEUED), Copy(0, 2, counts_itself=True), NOW).state
+    waiting = conclude(running, an_end(TaskStatus.QUEUED, 2))
+    assert (TaskStatus.QUEUED, 2) == (waiting.status, waiting.attempt)
+    later = NOW + timedelta(seconds=1)
+    again = admit(waiting, Copy(0, 2, counts_itself=True), later).state
+    assert (TaskStatus.RUNNING, later) == (again.status, again.started_at)
+    assert again == conclude(again, an_end(TaskStatus.QUEUED, 2))
+    to_be_canceled = conclude(cancel(running, NOW), an_end(TaskStatus.QUEUED, 2))
+    assert TaskStatus.CANCELED == to_be_canceled.status
 
 
 def test_task_with_a_time_ahead_is_scheduled() -> None:

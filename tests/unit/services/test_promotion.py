@@ -11,7 +11,7 @@ from app.domain.delivery import Accepted
 from app.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
 from app.domain.serialization import JsonTaskSerializer
 from app.domain.task import Task, TaskStatus
-from app.services.promotion import Promoter
+from app.services.promotion import REST, Promoter
 from tests.support.consumer import CountingMetrics, standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 
@@ -110,13 +110,14 @@ async def test_more_tasks_than_one_step_takes_are_all_sent(
 async def test_a_queue_that_does_not_answer_is_tried_again(
     harness: LedgerHarness, promoter: Promoter, target: Target
 ) -> None:
-    """The task stays held, and goes at the next round."""
+    """The task stays held, and goes once the queue has been left alone for a moment."""
     await harness.ledger.held.hold([due_in(harness, 1)])
     await harness.clock.advance(timedelta(seconds=2))
     target.down = True
     await promoter.promote()
     assert await status_of(harness) is TaskStatus.SCHEDULED
     target.down = False
+    await harness.clock.advance(REST)
     await promoter.promote()
 
     assert (await target.stats()).approximate_messages == 1
@@ -152,16 +153,41 @@ async def test_a_task_that_its_queue_refuses_for_good_is_dead_lettered(
     assert await status_of(harness) is TaskStatus.DEAD_LETTERED
 
 
-async def test_a_task_whose_queue_nobody_knows_is_dead_lettered(harness: LedgerHarness, promoter: Promoter) -> None:
-    """For an hour another process, older or newer, may know the queue; then it is gone."""
+async def test_a_task_of_a_queue_that_is_not_known_here_is_left_to_others(
+    harness: LedgerHarness, promoter: Promoter
+) -> None:
+    """A consumer of some queues, or one from before the queue was added, cannot say that nobody knows it."""
     await harness.ledger.held.hold([due_in(harness, 1, queue="gone")])
-    await harness.clock.advance(timedelta(minutes=59))
-    await promoter.promote()
-    assert await status_of(harness) is TaskStatus.SCHEDULED
-    await harness.clock.advance(timedelta(minutes=2))
+    await harness.clock.advance(timedelta(days=7))
     await promoter.promote()
 
-    letter = await harness.ledger.dead_letters.get_failed("gone", "t1")
-    assert letter is not None
-    assert "it could not be sent when it was due: there is no queue named 'gone'" == letter.failure_reason
-    assert await status_of(harness) is TaskStatus.DEAD_LETTERED
+    assert await status_of(harness) is TaskStatus.SCHEDULED
+
+
+async def test_a_queue_that_takes_nothing_holds_up_no_other(
+    harness: LedgerHarness, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many of its tasks are due: they are tried once, and said to wait once."""
+    full = Target(standard("full"), clock=harness.clock, serializer=JsonTaskSerializer())
+    full.refusals, full.down = [], True
+    promoter = Promoter(
+        harness.ledger.held,
+        harness.ledger.dead_letters,
+        {"full": full, "tasks": target},
+        clock=harness.clock,
+        metrics=CountingMetrics(),
+        closed=nobody,
+    )
+    await harness.ledger.held.hold([due_in(harness, 1, f"f{number:04}", "full") for number in range(1200)])
+    await harness.ledger.held.hold([due_in(harness, 2)])
+    for _ in range(3):
+        await harness.clock.advance(REST)
+        await promoter.promote()
+
+    assert (await target.stats()).approximate_messages == 1
+    assert 1 == len(caplog.records)
+
+
+async def nobody() -> set[str]:
+    """Return the names of no queues."""
+    return set()

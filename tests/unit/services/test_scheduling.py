@@ -9,7 +9,7 @@ import pytest
 
 from app.adapters.cron import next_tick
 from app.domain.errors import InvalidTaskError, LedgerDisabledError, NotFoundError, QueueFullError
-from app.domain.ledger import ORPHANED_AFTER, TaskFilter, TaskView
+from app.domain.ledger import TaskFilter, TaskView
 from app.domain.schedules import Misfire, Schedule
 from app.services.scheduling import NewSchedule, Scheduling, minding_the_time
 from tests.support.clock import HOUR, MINUTE, NOW, START
@@ -207,20 +207,29 @@ async def test_without_a_ledger_there_are_no_schedules() -> None:
             await call
 
 
-async def test_schedule_whose_queue_is_gone_holds_up_no_other(
-    harness: LedgerHarness, scheduling: Scheduling, caplog: pytest.LogCaptureFixture
+async def test_schedule_whose_queue_is_not_known_here_is_left_to_others(
+    harness: LedgerHarness, scheduling: Scheduling
 ) -> None:
-    """Once no other process can be expected to know the queue, its ticks are skipped, and the log says why."""
+    """Another process may know it; the ticks of others run."""
     lost = Schedule(name="lost", cron="0 * * * *", queue="gone", task={"type": "echo"}, next_run_at=START + HOUR)
     await harness.ledger.schedules.put(lost)
     await scheduling.put("hourly", hourly())
     await harness.clock.advance(HOUR)
     assert 1 == await scheduling.run_due()
     assert START + HOUR == (await scheduling.get("lost")).next_run_at
-    await harness.clock.advance(ORPHANED_AFTER)
+
+
+async def test_schedule_whose_task_is_no_longer_allowed_holds_up_no_other(
+    harness: LedgerHarness, scheduling: Scheduling, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its ticks are skipped, one after the other, and the log says why."""
+    wrong = Schedule(name="wrong", cron="0 * * * *", queue="tasks", task={"type": "a b"}, next_run_at=START + HOUR)
+    await harness.ledger.schedules.put(wrong)
+    await scheduling.put("hourly", hourly())
+    await harness.clock.advance(HOUR)
     assert 1 == await scheduling.run_due()
-    assert "there is no queue named 'gone'" in caplog.text
-    assert START + HOUR * 3 == (await scheduling.get("lost")).next_run_at
+    assert "a tick is skipped" in caplog.text
+    assert START + HOUR * 2 == (await scheduling.get("wrong")).next_run_at
 
 
 async def test_schedule_without_a_further_tick_comes_to_its_end(harness: LedgerHarness, gateway: GatewayKit) -> None:
