@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -44,6 +45,7 @@ def lines_of(stream: BinaryIO) -> Iterator[Line]:
     number = 0
     while text := stream.readline(MAX_BYTES + 1):
         number += 1
+        text = text.removeprefix(BOM_UTF8) if number == 1 else text
         if len(text) > MAX_BYTES:
             size = len(text)
             while not text.endswith(b"\n") and (text := stream.readline(MAX_BYTES)):
@@ -79,7 +81,13 @@ async def enqueue_file(client: Client, queue: str, name: str, stream: BinaryIO) 
         bar = progress.add_task("", total=_size(stream), tally=tally)
         async with GatewayClient(client) as gateway:
             for batch in batches_of(lines_of(stream)):
-                for line, reason in zip(batch, await _verdicts(gateway, queue, batch), strict=True):
+                try:
+                    verdicts = await _verdicts(gateway, queue, batch)
+                except asyncio.CancelledError:
+                    told = f"interrupted; {tally.accepted} tasks were submitted before"
+                    progress.console.print(_unconfirmed(batch, told), soft_wrap=True)
+                    raise
+                for line, reason in zip(batch, verdicts, strict=True):
                     if reason is None:
                         tally.accepted += 1
                     else:
@@ -109,14 +117,31 @@ async def _verdicts(gateway: GatewayClient, queue: str, batch: list[Line]) -> li
     try:
         answer = await _send(gateway, queue, b"\n".join(line.text or b"" for line in batch))
     except CommandError as error:
-        message = f"lines {batch[0].number} to {batch[-1].number} are not confirmed: {error}"
-        raise CommandError(message) from error
+        if isinstance(error, ProblemError) and error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return await _halved(gateway, queue, batch, error)
+        raise CommandError(_unconfirmed(batch, str(error))) from error
     return [_reason(result) for result in answer["results"]]
+
+
+async def _halved(gateway: GatewayClient, queue: str, batch: list[Line], error: ProblemError) -> list[str | None]:
+    """Send what is too large as a whole, since few bytes may hold more values than a request takes, in two parts."""
+    if len(batch) == 1:
+        return [str(error)]
+    middle = len(batch) // 2
+    return [*await _verdicts(gateway, queue, batch[:middle]), *await _verdicts(gateway, queue, batch[middle:])]
+
+
+def _unconfirmed(batch: list[Line], reason: str) -> str:
+    return f"lines {batch[0].number} to {batch[-1].number} are not confirmed: {reason}"
 
 
 def _reason(result: dict[str, Any]) -> str | None:
     error = result.get("error")
-    return None if error is None else f"{error['code']}: {error['detail']}"
+    if error is None:
+        return None
+    # The gateway counts the lines of its batch, the user those of the file.
+    detail = str(error["detail"]).removeprefix(f"{result['index']}.")
+    return f"{error['code']}: {detail}"
 
 
 async def _send(gateway: GatewayClient, queue: str, lines: bytes) -> Any:

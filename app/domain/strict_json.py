@@ -26,12 +26,17 @@ class MalformedJsonError(ValueError):
     """The text is not JSON, or JSON that systems do not agree on."""
 
 
+class TooManyValuesError(MalformedJsonError):
+    """It may be JSON, but of more values than are taken at a time."""
+
+
 def loads(text: bytes | str) -> JsonValue:
     """Parse ``text``, UTF-8 if it is bytes.
 
     Raises:
-        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, more than 250,000 values, NaN or a number beyond a
-            double, a lone surrogate, or an object with the same member twice.
+        TooManyValuesError: it has more than 250,000 values.
+        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, NaN or a number beyond a double, a lone surrogate,
+            or an object with the same member twice.
 
     """
     decoded = _decoded(text) if isinstance(text, bytes) else _encodable(text)
@@ -56,7 +61,7 @@ def check_size(documents: Sequence[str]) -> None:
     """Return if ``documents`` have so few values together that they may be parsed.
 
     Raises:
-        MalformedJsonError: there are more than 250,000.
+        TooManyValuesError: there are more than 250,000.
 
     """
     # Quickly, and with those that only stand in strings.
@@ -65,7 +70,7 @@ def check_size(documents: Sequence[str]) -> None:
     values = sum(islice((1 for text in documents for _ in _further_values(text)), MAX_VALUES))
     if values == MAX_VALUES:
         message = f"more than {MAX_VALUES} values"
-        raise MalformedJsonError(message)
+        raise TooManyValuesError(message)
 
 
 def dumps(value: object) -> str:

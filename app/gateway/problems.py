@@ -27,7 +27,7 @@ from app.domain.errors import (
     TaskTooLargeError,
     TryLaterError,
 )
-from app.domain.strict_json import MalformedJsonError, dumps
+from app.domain.strict_json import MalformedJsonError, TooManyValuesError, dumps
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -87,6 +87,7 @@ class ProblemError(Exception):
 
 # The first class that an error is an instance of decides: subclasses stand before their bases.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
+    (TooManyValuesError, "request_too_large"),
     (MalformedJsonError, "malformed_json"),
     (TaskTooLargeError, "task_too_large"),
     (DelayNotSupportedError, "delay_not_supported"),

@@ -1,13 +1,17 @@
 """``tasks enqueue`` against a real HTTP server."""
 
+import asyncio
 import json
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.support.cli import PretendedGateway, Received, problem, run_cli
+from tests.support.cli import PATIENCE, PretendedGateway, Received, environment, problem, run_cli
 
 TASK = {"id": "0198", "queue": "tasks", "status": "queued", "type": "echo"}
 BATCH = "/v1/queues/tasks/tasks/batch"
@@ -215,3 +219,68 @@ async def test_a_batch_that_may_have_been_taken_is_not_sent_again(gateway: Prete
 
     assert (1, 1) == (done.exit_code, len(gateway.requests))
     assert "lines 1 to 3 are not confirmed: backend_unavailable: SQS does not answer\n" == done.err
+
+
+async def test_a_batch_that_is_too_large_goes_in_parts(gateway: PretendedGateway) -> None:
+    """Few bytes may hold more values than a request takes; a line that is too large by itself is named."""
+
+    def picky(received: Received) -> web.Response:
+        lines = received.body.splitlines()
+        if len(lines) > 2 or b"huge" in received.body:
+            return problem(413, "request_too_large", "more than 250000 values")
+        return accept_lines(received)
+
+    gateway.on("POST", BATCH, picky)
+    lines = [b'{"type": "echo"}'] * 5 + [b'{"type": "huge"}', b'{"type": "bad"}']
+
+    done = await gateway.run_cli("tasks", "enqueue", "--file", "-", stdin=b"\n".join(lines))
+
+    assert (1, "5 tasks submitted to tasks, 2 refused\n") == (done.exit_code, done.out)
+    assert [
+        "<stdin>:6: request_too_large: more than 250000 values",
+        "<stdin>:7: invalid_task: type: [not] known",
+    ] == done.err.splitlines()
+
+
+async def test_a_reason_tells_no_line_of_the_batch(gateway: PretendedGateway) -> None:
+    """The gateway counts the lines that it was sent, from 0; the user knows those of the file, from 1."""
+    error = {"code": "invalid_task", "detail": "1.x: there is no such member"}
+    results = [{"index": 0, "status": 202, "id": "0"}, {"index": 1, "status": 422, "error": error}]
+    gateway.on("POST", BATCH, web.json_response({"accepted": 1, "failed": 1, "results": results}, status=207))
+
+    done = await gateway.run_cli("tasks", "enqueue", "--file", "-", stdin=b'{"type": "a"}\n{"type": "b", "x": 1}')
+
+    assert "<stdin>:2: invalid_task: x: there is no such member\n" == done.err
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_first_task(gateway: PretendedGateway) -> None:
+    """Some editors put one in front of what they write in UTF-8."""
+    gateway.on("POST", BATCH, accept_lines)
+
+    done = await gateway.run_cli("tasks", "enqueue", "--file", "-", stdin=b'\xef\xbb\xbf{"type": "echo"}\n')
+
+    assert (0, "1 tasks submitted to tasks, 0 refused\n") == (done.exit_code, done.out)
+
+
+async def test_an_interrupted_submission_says_how_far_it_came(gateway: PretendedGateway) -> None:
+    """Ctrl-C names the lines whose fate is unknown, so that nobody has to submit everything again."""
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", "tasks", "enqueue", "--file", "-",
+        env=environment(MCP_QUEUE_URL=gateway.url),
+        stdin=PIPE,
+        stderr=PIPE,
+        # Whoever started this suite in the background has it ignore Ctrl-C; a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+    def take_one(received: Received) -> web.Response:
+        if len(gateway.requests) == 1:
+            return accept_lines(received)
+        command.send_signal(signal.SIGINT)
+        return problem(429, "queue_full", "wait", {"Retry-After": "30"})
+
+    gateway.on("POST", BATCH, take_one)
+    _, err = await asyncio.wait_for(command.communicate(b'{"type": "echo"}\n' * 1500), PATIENCE)
+
+    assert 130 == command.returncode
+    assert b"lines 1001 to 1500 are not confirmed: interrupted; 1000 tasks were submitted before\n" == err

@@ -157,7 +157,7 @@ async def test_batch_of_too_many_values_is_refused_as_a_whole(kit: GatewayKit) -
         await call(kit.app, "POST", BATCH, content=document, headers=JSON_TYPE),
         await lines(kit, b'"\n' + b"\n".join([dense] * 200)),
     ):
-        assert (400, "malformed_json", "more than 250000 values") == (
+        assert (413, "request_too_large", "more than 250000 values") == (
             answer.status,
             answer.json()["code"],
             answer.json()["detail"],
