@@ -8,6 +8,8 @@ from cronsim import CronSim, CronSimError
 from app.domain.errors import FieldError, InvalidTaskError
 
 _MAX_EXPRESSION = 256
+# In the database of a machine, but not in IANA's: what they mean differs from one to the next.
+_OF_THE_MACHINE = {"localtime", "posixrules", "Factory"}
 
 
 def next_tick(cron: str, timezone: str, after: datetime) -> datetime:
@@ -38,6 +40,8 @@ def next_tick(cron: str, timezone: str, after: datetime) -> datetime:
 
 
 def _zone(timezone: str) -> ZoneInfo:
+    if timezone in _OF_THE_MACHINE or timezone.startswith(("posix/", "right/")):
+        raise _invalid("timezone", "there is no such time zone")
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

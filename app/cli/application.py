@@ -1,6 +1,7 @@
 """Puts the commands together."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -25,11 +26,15 @@ def main() -> None:
     except CommandError as error:
         typer.echo(error, err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # nothing more can be printed, for one
+        typer.echo(error, err=True)
+        sys.exit(1)
 
 
 def build() -> typer.Typer:
     """Return every command."""
     app = _group(_HELP)
+    app.callback()(_root)
     app.command(rich_help_panel=_SERVICES)(services.dev)
     app.command(rich_help_panel=_SERVICES)(services.gateway)
     app.command(rich_help_panel=_SERVICES)(services.consumer)
@@ -83,6 +88,23 @@ def build() -> typer.Typer:
     app.add_typer(database, name="ledger", rich_help_panel=_SET_UP)
     app.command(rich_help_panel=_SET_UP)(configuration.openapi)
     return app
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # called by typer with the option's value
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("mcp-queue"))
+        raise typer.Exit
+
+
+def _root(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Do nothing before the command."""
 
 
 def _group(text: str) -> typer.Typer:

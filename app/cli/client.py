@@ -88,6 +88,9 @@ class GatewayClient:
                 f"the gateway at {hide_credentials(self._url)} does not answer: {str(error) or 'no answer in time'}"
             )
             raise CommandError(message) from error
+        except ValueError as error:  # such as a line break in a key, which is no header
+            message = f"this cannot be sent: {error}"
+            raise CommandError(message) from error
         if response.status // 100 != _SUCCESS:
             raise _problem(response, text)
         if response.status == HTTPStatus.NO_CONTENT:
@@ -101,7 +104,12 @@ class GatewayClient:
 
 def queue_path(name: str, *rest: str) -> str:
     """Return the path of a queue, or of something below it."""
-    return "/".join(["/v1/queues", quote(name, safe=""), *rest])
+    return "/".join(["/v1/queues", quoted(name), *rest])
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as a part of a path, also where the shell has given bytes that are no text."""
+    return quote(name, safe="", errors="surrogateescape")
 
 
 def _problem(response: aiohttp.ClientResponse, text: str) -> ProblemError:

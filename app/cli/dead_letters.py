@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.context import load_client
+from app.cli.errors import CommandError
 
 _Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue that the tasks came from.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -78,7 +79,7 @@ def redrive(
     """Send dead letters back to their queue: some by their ids, those that a filter fits, or --all.
 
     A redrive in the background is watched to its end; interrupted, it goes on. The exit code is 1 where some were
-    refused.
+    refused, or not found.
     """
     chosen = _filter(task_type, reason, failed_after, failed_before)
     selection = _selection(ids, chosen, everything=everything)
@@ -87,7 +88,12 @@ def redrive(
     if not yes and not dry_run and not ids:
         count = asyncio.run(_redrive(queue, {**selection, "dry_run": True}))["matched"]
         typer.confirm(f"Redrive {_letters(count)} of {queue}?", abort=True)
-    _report(queue, asyncio.run(_redrive(queue, {**selection, "dry_run": dry_run})), dry_run=dry_run, as_json=as_json)
+    outcome = asyncio.run(_redrive(queue, {**selection, "dry_run": dry_run}))
+    _report(queue, outcome, dry_run=dry_run, as_json=as_json)
+    unknown = len(set(ids or ())) - (outcome["matched"] or 0)
+    if unknown > 0:
+        message = f"{unknown} of the ids are of no dead letter of {queue}"
+        raise CommandError(message)
 
 
 def delete(
@@ -192,11 +198,10 @@ async def _purge(queue: str) -> Any:
 
 
 def _path(queue: str, task_id: str) -> str:
-    from urllib.parse import quote
 
-    from app.cli.client import queue_path
+    from app.cli.client import queue_path, quoted
 
-    return queue_path(queue, "dlq", "tasks", quote(task_id, safe=""))
+    return queue_path(queue, "dlq", "tasks", quoted(task_id))
 
 
 def _print_letter(letter: dict[str, Any]) -> None:

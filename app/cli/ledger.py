@@ -22,5 +22,6 @@ def migrate() -> None:
     try:
         asyncio.run(migrate_ledger(settings))
     except QueueError as error:
-        raise CommandError(str(error)) from error
+        message = f"LEDGER_URL: {error}"
+        raise CommandError(message) from error
     typer.echo("The tables of the ledger are up to date.")

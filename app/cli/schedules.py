@@ -1,7 +1,6 @@
 """Commands about recurring tasks."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -83,14 +82,16 @@ async def _talk(do: "Callable[[GatewayClient], Awaitable[Any]]") -> Any:
 
 
 def _path(name: str) -> str:
-    from urllib.parse import quote
+    from app.cli.client import quoted
 
-    return f"/v1/schedules/{quote(name, safe='')}"
+    return f"/v1/schedules/{quoted(name)}"
 
 
 def _json(text: str) -> Any:
+    from app.domain.strict_json import loads
+
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError as error:
         message = f"is no JSON: {error}"
         raise typer.BadParameter(message, param_hint="--task") from error

@@ -66,11 +66,9 @@ def cancel(task_id: _Id) -> None:
 
 
 async def _call(method: str, task_id: str, *rest: str) -> Any:
-    from urllib.parse import quote
+    from app.cli.client import GatewayClient, quoted
 
-    from app.cli.client import GatewayClient
-
-    path = "/".join(["/v1/tasks", quote(task_id, safe=""), *rest])
+    path = "/".join(["/v1/tasks", quoted(task_id), *rest])
     async with GatewayClient(load_client()) as gateway:
         return await (gateway.get(path) if method == "GET" else gateway.post(path))
 

@@ -1,7 +1,6 @@
 """Commands that submit tasks."""
 
 import asyncio
-import json
 from typing import Annotated, Any, BinaryIO
 
 import typer
@@ -70,8 +69,10 @@ def enqueue(
 
 
 def _json(text: str) -> Any:
+    from app.domain.strict_json import loads
+
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError as error:
         message = f"is no JSON: {error}"
         raise typer.BadParameter(message, param_hint="--payload") from error

@@ -1,6 +1,6 @@
 """Lays the environment over the file over the defaults."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
@@ -75,12 +75,24 @@ def _read_section(section: type[_Model], environ: Mapping[str, str]) -> tuple[_M
 
 def _document(overrides: Source, file: File, fallback: Source) -> Document:
     # The strongest first. These are the only sources: the process's own environment is not looked at here.
+    if flat := list(_flattened(file.values, overrides.values, fallback.values)):
+        raise ConfigError(flat)
     layers = (overrides.values, file.values, fallback.values)
     sources = tuple(InitSettingsSource(Document, values) for values in layers)
     try:
         return Document(_build_sources=(sources, {}))
     except ValidationError as error:
         raise ConfigError(problems_of(error, Document, file.values, overrides.origins)) from error
+
+
+def _flattened(values: Mapping[str, object], *others: object, path: str = "") -> Iterator[str]:
+    """Yield a line for each section that the file has as something else: merged with ``others`` it would vanish."""
+    for name, value in values.items():
+        below = [other[name] for other in others if isinstance(other, dict) and isinstance(other.get(name), dict)]
+        if below and not isinstance(value, dict):
+            yield f"{path}{name}: expected a mapping"
+        elif isinstance(value, dict):
+            yield from _flattened(value, *below, path=f"{path}{name}.")
 
 
 _PREFIXES = ("QUEUE_", "SQS_", "GATEWAY_", "CONSUMER_", "CALLBACK_", "EMBEDDING_", "LEDGER_", "DEAD_LETTER_", "LOG_",

@@ -1,5 +1,6 @@
 """Where settings come from: the YAML file and the environment."""
 
+import json
 import os
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,8 @@ def parse_yaml(path: Path, variable: str) -> object:
 
     """
     try:
-        return yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
+        value: object = yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
+        json.dumps(value, default=str, skipkeys=True)  # which notices what holds itself
     except OSError as error:
         raise ConfigError([f"{variable}: {path} cannot be read ({error.strerror})"]) from error
     except UnicodeDecodeError as error:
@@ -98,6 +100,9 @@ def parse_yaml(path: Path, variable: str) -> object:
         raise ConfigError([f"{variable}: {path}{place} {error.problem or error.context}"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"{variable}: {path} is no YAML"]) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"{variable}: {path} holds an alias of itself, or is nested too deeply"]) from error
+    return value
 
 
 class _StrictLoader(yaml.SafeLoader):

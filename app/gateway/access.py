@@ -120,7 +120,9 @@ def quota_headers(quota: Quota) -> dict[str, str]:
 def _check_local(headers: Mapping[bytes, bytes]) -> None:
     host, origin = headers.get(b"host"), headers.get(b"origin")
     named = host is None or _LOCAL.fullmatch(host.lower())
-    if not named or (origin is not None and origin.partition(b"://")[2] != host):
+    # Browsers leave out the origin of what they read for another site's page, and tell of the site instead.
+    foreign = headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}
+    if not named or foreign or (origin is not None and origin.partition(b"://")[2] != host):
         detail = "without API keys only programs on this machine come in, by its loopback address"
         raise _forbidden(detail)
 

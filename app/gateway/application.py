@@ -76,7 +76,7 @@ def create_app(parts: GatewayParts, *, with_service: bool = True) -> FastAPI:
     TaskRoutes(parts.manager).add_to(app.router)
     TaskRecordRoutes(parts.records, parts.auditor).add_to(app.router)
     QueueRoutes(parts.manager, parts.auditor).add_to(app.router)
-    ScheduleRoutes(parts.scheduling).add_to(app.router)
+    ScheduleRoutes(parts.scheduling, parts.auditor).add_to(app.router)
     DeadLetterRoutes(parts.letters, parts.auditor).add_to(app.router)
     RedriveRoutes(parts.letters, parts.auditor).add_to(app.router)
     DestinationRoutes(parts.destinations, parts.auditor).add_to(app.router)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 #: ``InvalidTaskError`` where there is none, or where the one or the other is none.
 NextTick = Callable[[str, str, datetime], datetime]
 
-_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NAME = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")
 # The tick itself says when its task is due, and that it is a task of its own.
 _UNFIT = ("delay", "scheduled_for", "deduplication_id")
 
@@ -74,7 +74,7 @@ class Scheduling:
         """
         store = self._needed_store()
         if not _NAME.fullmatch(name):
-            raise invalid(FieldError(("path", "name"), "expected 1 to 128 letters, digits and . _ : -"))
+            raise invalid(FieldError(("path", "name"), "expected 1 to 128 letters, digits and . _ : -, no dot first"))
         self._check(new)
         next_run_at = self._next_tick(new.cron, new.timezone, self._clock.now())
         schedule = Schedule(

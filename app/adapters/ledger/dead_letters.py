@@ -124,7 +124,7 @@ class SqlDeadLetterStore:
 
         async def find(connection: AsyncConnection) -> Page[FailedTask]:
             rows = (await connection.execute(statement)).all()
-            return page(rows, limit, failed_task, lambda row: (row.letter_failed_at, row.letter_task_id))
+            return page(rows, limit, time, failed_task, lambda row: (row.letter_failed_at, row.letter_task_id))
 
         return await self._database.read(find)
 

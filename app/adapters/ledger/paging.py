@@ -20,7 +20,9 @@ def after(
         InvalidCursorError: a list of another kind, or none, gave it out.
 
     """
-    micros, last = decode_cursor(cursor, int, str)
+    of, micros, last = decode_cursor(cursor, str, int, str)
+    if of != time.key:
+        raise InvalidCursorError("no such cursor")
     try:
         at = moment(int(micros))
     except OverflowError as error:
@@ -34,12 +36,13 @@ def after(
 def page(
     rows: Sequence[Row[Any]],
     limit: int,
+    time: ColumnElement[Any],
     item_of: Callable[[Row[Any]], Item],
     key_of: Callable[[Row[Any]], tuple[datetime, str]],
 ) -> Page[Item]:
-    """Return a page of the first ``limit`` of ``rows``, which were asked for with one more."""
+    """Return a page of the first ``limit`` of ``rows``, which were asked for with one more, sorted by ``time``."""
     shown = rows[:limit]
     if len(rows) <= limit:
         return Page(tuple(map(item_of, shown)))
-    time, name = key_of(shown[-1])
-    return Page(tuple(map(item_of, shown)), encode_cursor(microseconds(time), name))
+    at, name = key_of(shown[-1])
+    return Page(tuple(map(item_of, shown)), encode_cursor(str(time.key), microseconds(at), name))

@@ -72,7 +72,7 @@ class SqlTaskStore:
         if cursor is not None:
             statement = statement.where(after(cursor, tasks.c.created_at, tasks.c.id))
         rows = await self._database.read(lambda connection: _all(connection, statement))
-        return page(rows, limit, _summary, lambda row: (row.created_at, row.id))
+        return page(rows, limit, tasks.c.created_at, _summary, lambda row: (row.created_at, row.id))
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Withdraw a task."""

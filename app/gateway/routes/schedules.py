@@ -11,6 +11,7 @@ from app.domain.errors import NotFoundError
 from app.domain.keys import KeyScope
 from app.domain.schedules import Schedule
 from app.gateway.access import check_queue
+from app.gateway.actors import actor_of
 from app.gateway.incoming import Incoming
 from app.gateway.openapi import json_body
 from app.gateway.queries import add_query_route, paged, read_query
@@ -20,6 +21,7 @@ from app.gateway.schedule_schemas import ScheduleList, ScheduleView
 from app.gateway.schemas import NoMembers, PageQuery, TaskView
 from app.gateway.tracing import traceparent
 from app.gateway.views import answer, page, schedule_members, task_members
+from app.services.auditing import Auditor
 from app.services.scheduling import NewSchedule, Scheduling
 from app.services.validation import validated
 
@@ -37,7 +39,7 @@ _ScheduleName = Annotated[
     Path(
         description="Name of the schedule.",
         max_length=128,
-        pattern="^[A-Za-z0-9._:-]+$",
+        pattern="^[A-Za-z0-9_:-][A-Za-z0-9._:-]*$",
         openapi_examples={"nightly": {"summary": "nightly", "value": "nightly"}},
     ),
 ]
@@ -46,9 +48,10 @@ _ScheduleName = Annotated[
 class ScheduleRoutes:
     """``/v1/schedules``."""
 
-    def __init__(self, scheduling: Scheduling) -> None:
-        """Show and change the schedules of ``scheduling``."""
+    def __init__(self, scheduling: Scheduling, auditor: Auditor) -> None:
+        """Show and change the schedules of ``scheduling``, and tell ``auditor`` who did what to them."""
         self._scheduling = scheduling
+        self._auditor = auditor
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
@@ -126,12 +129,14 @@ class ScheduleRoutes:
         with suppress(NotFoundError):
             await self._reached(request, name)
         schedule, is_new = await self._scheduling.put(name, new)
+        await self._note(request, "put", name)
         return answer(schedule_members(schedule), 201 if is_new else 200)
 
     async def delete_schedule(self, request: Incoming, name: _ScheduleName) -> Response:
         """Remove a schedule."""
         await self._reached(request, name)
         await self._scheduling.delete(name)
+        await self._note(request, "delete", name)
         return Response(status_code=204)
 
     async def run_schedule(self, request: Incoming, name: _ScheduleName) -> Response:
@@ -139,8 +144,12 @@ class ScheduleRoutes:
         request.no_body()
         await self._reached(request, name)
         enqueued = await self._scheduling.run(name, traceparent=traceparent(request.raw_headers))
+        await self._note(request, "run", name)
         members = seen_by(request.caller, task_members(enqueued))
         return answer(members, 202, {"Location": f"/v1/tasks/{enqueued.task.id}"})
+
+    async def _note(self, request: Incoming, action: str, name: str) -> None:
+        await self._auditor.note(actor_of(request), action, f"/v1/schedules/{name}")
 
     async def _reached(self, request: Incoming, name: str) -> Schedule:
         schedule = await self._scheduling.get(name)

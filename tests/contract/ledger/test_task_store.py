@@ -157,7 +157,7 @@ async def test_search_for_what_no_database_can_hold_finds_nothing(ledger: Ledger
     await ledger.tasks.record_enqueued([a_task()])
     assert await ledger.tasks.get(text) is None
     assert [] == await _all(ledger, TaskFilter(queue=text, type=text, group=text))
-    cursor = encode_cursor(0, text)
+    cursor = encode_cursor("created_at", 0, text)
     assert () == (await ledger.tasks.list_tasks(TaskFilter(), limit=5, cursor=cursor)).items
     query = FailedTaskFilter(queue=text, type=text, reason=text, ids=(text,))
     assert () == (await ledger.dead_letters.list_failed(query, limit=5)).items

@@ -4,6 +4,7 @@ import json
 import sys
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import PIPE
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ async def test_handlers_that_cannot_be_imported_are_a_mistake() -> None:
 
     assert (2, "") == (done.exit_code, done.out)
     assert "QUEUE_HANDLERS: cannot import no_such_module: No module named 'no_such_module'" == done.err.strip()
+
+
+async def test_the_version_can_be_printed() -> None:
+    """Whoever asks for help is asked for it."""
+    assert (0, f"{version('mcp-queue')}\n") == ((done := await run_cli("--version")).exit_code, done.out)
+
+
+async def test_what_cannot_be_printed_is_one_line() -> None:
+    """A full disk is no reason for a traceback."""
+    command = await create_subprocess_exec(
+        "/bin/sh", "-c", f"'{sys.executable}' -m app config example > /dev/full", env=environment(), stderr=PIPE
+    )
+    _, errors = await command.communicate()
+
+    assert (1, b"[Errno 28] No space left on device\n") == (command.returncode, errors)
 
 
 async def test_the_example_file_can_be_printed() -> None:

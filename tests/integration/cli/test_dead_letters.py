@@ -82,6 +82,16 @@ async def test_redrive_by_ids_asks_nothing(gateway: PretendedGateway) -> None:
     assert [{"ids": ["a", "b"], "dry_run": False}] == bodies(gateway)
 
 
+async def test_redrive_of_unknown_ids_is_a_failure(gateway: PretendedGateway) -> None:
+    """A typing mistake is no success."""
+    gateway.on("POST", f"{DLQ}/redrive", answering({"matched": 1, "redriven": 1, "failed": []}))
+
+    done = await gateway.run_cli("dlq", "redrive", "tasks", "a", "nope")
+
+    assert (1, "Redrove 1 dead letter of tasks, 0 refused.\n") == (done.exit_code, done.out)
+    assert "1 of the ids are of no dead letter of tasks\n" == done.err
+
+
 async def test_redrive_by_filter_says_first_how_many(gateway: PretendedGateway) -> None:
     """The answer no ends the command."""
     gateway.on("POST", f"{DLQ}/redrive", answering({"matched": 1200, "redriven": 0, "failed": []}))

@@ -146,6 +146,36 @@ async def test_a_wrong_address_of_the_gateway_is_exit_code_2() -> None:
     assert (2, "MCP_QUEUE_URL: 'gateway' is no http or https URL\n") == (done.exit_code, done.err)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["queues", "stats", "\udcff"], ["tasks", "show", "\udcff"], ["schedules", "show", "\udcff"]]
+)
+async def test_names_that_are_no_text_are_the_gateways_to_refuse(
+    gateway: PretendedGateway, arguments: list[str]
+) -> None:
+    """A shell passes on whatever bytes it was given."""
+    done = await gateway.run_cli(*arguments)
+
+    assert (1, "not_found: there is no such route\n") == (done.exit_code, done.err)
+    assert "%FF" in gateway.requests[-1].path
+
+
+async def test_a_header_with_a_line_break_is_not_sent(gateway: PretendedGateway) -> None:
+    """One line says so, and no traceback."""
+    done = await gateway.run_cli("tasks", "enqueue", "tasks", "echo", "--idempotency-key", "a\nb")
+
+    assert (1, []) == (done.exit_code, gateway.requests)
+    assert done.err.startswith("this cannot be sent: ")
+    assert 1 == len(done.err.splitlines())
+
+
+async def test_a_payload_with_a_member_twice_is_refused(gateway: PretendedGateway) -> None:
+    """The command line reads JSON as the gateway does, which would never see the first of the two."""
+    done = await gateway.run_cli("tasks", "enqueue", "tasks", "echo", "--payload", '{"a": 1, "a": 2}')
+
+    assert (2, []) == (done.exit_code, gateway.requests)
+    assert "member 'a' stands twice" in done.err
+
+
 async def test_a_file_goes_in_batches_of_a_thousand(gateway: PretendedGateway, tmp_path: Path) -> None:
     """No batch is larger than the gateway takes; blank lines are no tasks."""
     gateway.on("POST", BATCH, accept_lines)

@@ -71,7 +71,19 @@ def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "timezone", ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "ü" * 300]
+    "timezone",
+    [
+        "",
+        "localtime",
+        "posixrules",
+        "posix/UTC",
+        "Mars/Olympus",
+        "../etc/passwd",
+        "/etc/localtime",
+        "Europe",
+        "a\0b",
+        "ü" * 300,
+    ],
 )
 def test_what_is_no_time_zone_is_refused(timezone: str) -> None:
     """Only names of the IANA database are time zones."""

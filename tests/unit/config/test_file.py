@@ -156,6 +156,28 @@ def test_a_file_without_queues_keeps_the_built_in_ones(config_file: ConfigFile) 
     assert ["tasks", "priority-tasks", "dlq"] == [spec.name for spec in settings.queues]
 
 
+@pytest.mark.parametrize(
+    ("text", "environ", "expected"),
+    [
+        ("queue: 5", {"QUEUE_DATA_DIR": "d"}, "queue: expected a mapping"),
+        ("queue: [{workers: {count: 3}}]", {"QUEUE_WORKER_COUNT": "2"}, "queue: expected a mapping"),
+        ("queue: {retry: 5}", {"QUEUE_RETRY_BASE_DELAY": "1s"}, "queue.retry: expected a mapping"),
+        ("gateway: 5", {"GATEWAY_PORT": "8080"}, "gateway: expected a mapping"),
+    ],
+)
+def test_a_section_that_is_none_is_refused_whatever_the_environment_sets(
+    config_file: ConfigFile, text: str, environ: dict[str, str], expected: str
+) -> None:
+    """Laid over it, the environment would make it vanish with all that it says."""
+    assert [expected] == config_file.problems(text, environ)
+
+
+def test_a_file_that_holds_itself_is_refused(config_file: ConfigFile) -> None:
+    """YAML can name a part of a document inside of that part."""
+    (problem,) = config_file.problems("x: &a [*a]")
+    assert "holds an alias of itself" in problem
+
+
 def test_an_empty_file_is_no_configuration(config_file: ConfigFile) -> None:
     """A file of comments changes nothing."""
     assert ["tasks", "priority-tasks", "dlq"] == [spec.name for spec in config_file.load("# nothing\n").queues]

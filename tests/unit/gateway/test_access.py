@@ -289,6 +289,10 @@ async def test_refused_request_with_a_body_ends_its_connection() -> None:
         ({"Host": "localhost:8080", "Origin": "https://attacker.example"}, 403),
         ({"Host": "localhost:8080", "Origin": "http://localhost:3000"}, 403),
         ({"Host": "localhost:8080", "Origin": "null"}, 403),
+        ({"Host": "localhost:8080", "Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "localhost:8080", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Host": "localhost:8080", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Host": "localhost:8080", "Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
 async def test_pages_in_a_browser_do_not_come_in_without_a_key(headers: dict[str, str], status: int) -> None:

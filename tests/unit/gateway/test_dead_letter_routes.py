@@ -94,6 +94,14 @@ async def test_list_is_filtered_and_paged(stored: GatewayKit) -> None:
     assert [] == (await call(stored.app, "GET", f"{DLQ}/tasks?type=other")).json()["tasks"]
 
 
+async def test_cursor_of_another_list_is_refused(stored: GatewayKit) -> None:
+    """It would show a page from an unrelated place."""
+    await store(stored, a_letter(a_task("t1")), a_letter(a_task("t2")))
+    cursor = (await call(stored.app, "GET", f"{DLQ}/tasks?limit=1")).json()["next_cursor"]
+    assert 200 == (await call(stored.app, "GET", f"{DLQ}/tasks?cursor={cursor}")).status
+    assert 422 == (await call(stored.app, "GET", f"/v1/tasks?cursor={cursor}")).status
+
+
 @pytest.mark.parametrize(
     ("query", "loc"),
     [

@@ -104,9 +104,21 @@ async def test_schedule_that_makes_no_sense_is_refused(
     assert (422, "invalid_task", loc) == (answer.status, answer.json()["code"], answer.json()["errors"][0]["loc"])
 
 
-async def test_name_is_plain(remembering: GatewayKit) -> None:
-    """It stands in a path."""
-    assert 422 == (await put(remembering, "a%20b")).status
+@pytest.mark.parametrize("name", ["a%20b", ".", "..", ".hidden"])
+async def test_name_is_plain(remembering: GatewayKit, name: str) -> None:
+    """It stands in a path, from which some clients take a dot for something else."""
+    assert 422 == (await put(remembering, name)).status
+
+
+async def test_changes_are_in_the_audit_log(remembering: GatewayKit) -> None:
+    """Whoever stores a schedule decides what runs, and where its results go."""
+    await put(remembering)
+    await call(remembering.app, "POST", "/v1/schedules/nightly/run")
+    await call(remembering.app, "DELETE", "/v1/schedules/nightly")
+    entries = (await call(remembering.app, "GET", "/v1/audit")).json()["entries"]
+    assert [("anonymous", action, "/v1/schedules/nightly") for action in ("delete", "run", "put")] == [
+        (entry["actor"], entry["action"], entry["target"]) for entry in entries
+    ]
 
 
 async def test_run_takes_no_members(remembering: GatewayKit) -> None:
