@@ -115,14 +115,15 @@ def giant(target: Attacked) -> None:
 def twisted_json(target: Attacked) -> None:
     """Send JSON that is 100,000 levels deep, has a million keys, or is as dense as possible."""
     keys = b'{"type":"a","payload":{' + b",".join(b'"%d":1' % key for key in range(1_000_000)) + b"}}"
-    for body in (
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b'{"tasks":[' + keys + b"]}",
-        b'{"tasks":[' + b",".join([b"{}"] * 5_000_000) + b"]}",
-        b"[" + b"1" * 10_000_000 + b"]",
+    for status, body in (
+        (400, b"[" * 100_000),
+        (400, b'{"a":' * 100_000),
+        (413, b'{"tasks":[' + keys + b"]}"),
+        (413, b'{"tasks":[' + b",".join([b"{}"] * 5_000_000) + b"]}"),
+        (400, b"[" + b"1" * 10_000_000 + b"]"),
     ):
-        assert b" 400 " in target.send_on(head(BATCH, f"Content-Length: {len(body)}"), body, 1)
+        answer = target.send_on(head(BATCH, f"Content-Length: {len(body)}"), body, 1)
+        assert f" {status} ".encode() in answer
     assert b" 413 " in target.send_on(head(TASKS, f"Content-Length: {len(keys)}"), keys, 1)
 
 
