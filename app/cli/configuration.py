@@ -14,9 +14,8 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     """Check the configuration and print what counts, with secrets hidden.
 
     Every mistake is one line on the standard error, modules of handlers that cannot be imported among them; the exit
-    code is 2 then. Queues at SQS are looked at too: what is
-    odd about them, or that SQS does not answer, is a warning. So is what only the gateway minds: a mistake in its API
-    keys, or that it has none.
+    code is 2 then. Queues at SQS are looked at too: what is odd about them, or that SQS does not answer, is a warning.
+    So is what only the gateway minds: a mistake in its API keys, or that it has none.
     """
     settings = load_settings()
     import asyncio

@@ -198,7 +198,6 @@ async def _purge(queue: str) -> Any:
 
 
 def _path(queue: str, task_id: str) -> str:
-
     from app.cli.client import queue_path, quoted
 
     return queue_path(queue, "dlq", "tasks", quoted(task_id))

@@ -3,11 +3,12 @@
 import asyncio
 import os
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, BinaryIO
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,20 +81,15 @@ async def enqueue_file(client: Client, queue: str, name: str, stream: BinaryIO) 
     with _progress() as progress:
         bar = progress.add_task("", total=_size(stream), tally=tally)
         async with GatewayClient(client) as gateway:
-            for batch in batches_of(lines_of(stream)):
-                try:
-                    verdicts = await _verdicts(gateway, queue, batch)
-                except asyncio.CancelledError:
-                    told = f"interrupted; {tally.accepted} tasks were submitted before"
-                    progress.console.print(_unconfirmed(batch, told), soft_wrap=True)
-                    raise
-                for line, reason in zip(batch, verdicts, strict=True):
-                    if reason is None:
-                        tally.accepted += 1
-                    else:
-                        tally.failed += 1
-                        progress.console.print(f"{name}:{line.number}: {reason}", markup=False, soft_wrap=True)
-                progress.advance(bar, sum(line.size for line in batch))
+            for whole in batches_of(lines_of(stream)):
+                async for batch, verdicts in _sent(gateway, queue, whole, tally):
+                    for line, reason in zip(batch, verdicts, strict=True):
+                        if reason is None:
+                            tally.accepted += 1
+                        else:
+                            tally.failed += 1
+                            progress.console.print(f"{name}:{line.number}: {reason}", markup=False, soft_wrap=True)
+                    progress.advance(bar, sum(line.size for line in batch))
     return tally
 
 
@@ -110,25 +106,39 @@ def _size(stream: BinaryIO) -> int | None:
     return os.fstat(stream.fileno()).st_size or None
 
 
+async def _sent(
+    gateway: GatewayClient, queue: str, batch: list[Line], tally: Tally
+) -> AsyncIterator[tuple[list[Line], list[str | None]]]:
+    """Send ``batch``, in parts where it is too large as a whole: few bytes may hold more values than a request takes.
+
+    Yields each part that was answered, with the reason why each line was refused, ``None`` for those accepted.
+    """
+    parts = [batch]
+    while parts:
+        part = parts.pop()
+        try:
+            yield part, await _verdicts(gateway, queue, part)
+        except ProblemError as error:
+            if error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise CommandError(_unconfirmed(part, str(error))) from error
+            if len(part) == 1:
+                yield part, [str(error)]
+            else:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+        except CommandError as error:
+            raise CommandError(_unconfirmed(part, str(error))) from error
+        except asyncio.CancelledError:
+            told = f"interrupted; {tally.accepted} tasks were submitted before"
+            typer.echo(_unconfirmed(part, told), err=True)
+            raise
+
+
 async def _verdicts(gateway: GatewayClient, queue: str, batch: list[Line]) -> list[str | None]:
-    """Return why each line was refused, ``None`` for those that were accepted."""
     if batch[0].text is None:
         return [f"task_too_large: the line has {batch[0].size} bytes, a request takes {MAX_BYTES}"]
-    try:
-        answer = await _send(gateway, queue, b"\n".join(line.text or b"" for line in batch))
-    except CommandError as error:
-        if isinstance(error, ProblemError) and error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return await _halved(gateway, queue, batch, error)
-        raise CommandError(_unconfirmed(batch, str(error))) from error
+    answer = await _send(gateway, queue, b"\n".join(line.text or b"" for line in batch))
     return [_reason(result) for result in answer["results"]]
-
-
-async def _halved(gateway: GatewayClient, queue: str, batch: list[Line], error: ProblemError) -> list[str | None]:
-    """Send what is too large as a whole, since few bytes may hold more values than a request takes, in two parts."""
-    if len(batch) == 1:
-        return [str(error)]
-    middle = len(batch) // 2
-    return [*await _verdicts(gateway, queue, batch[:middle]), *await _verdicts(gateway, queue, batch[middle:])]
 
 
 def _unconfirmed(batch: list[Line], reason: str) -> str:

@@ -272,6 +272,27 @@ async def test_a_batch_that_is_too_large_goes_in_parts(gateway: PretendedGateway
     ] == done.err.splitlines()
 
 
+async def test_what_a_part_was_answered_is_told_though_the_next_is_not(gateway: PretendedGateway) -> None:
+    """Refused lines of a part that was taken are not lost with the other's silence."""
+    silent = problem(503, "backend_unavailable", "SQS does not answer")
+
+    def picky(received: Received) -> web.Response:
+        if len(received.body.splitlines()) > 2:
+            return problem(413, "request_too_large", "more than 250000 values")
+        return accept_lines(received) if b"bad" in received.body else silent
+
+    gateway.on("POST", BATCH, picky)
+    lines = [b'{"type": "echo"}', b'{"type": "bad"}', b'{"type": "echo"}', b'{"type": "echo"}']
+
+    done = await gateway.run_cli("tasks", "enqueue", "--file", "-", stdin=b"\n".join(lines))
+
+    assert 1 == done.exit_code
+    assert [
+        "<stdin>:2: invalid_task: type: [not] known",
+        "lines 3 to 4 are not confirmed: backend_unavailable: SQS does not answer",
+    ] == done.err.splitlines()
+
+
 async def test_a_reason_tells_no_line_of_the_batch(gateway: PretendedGateway) -> None:
     """The gateway counts the lines that it was sent, from 0; the user knows those of the file, from 1."""
     error = {"code": "invalid_task", "detail": "1.x: there is no such member"}
