@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from app.domain.delivery import Accepted
-from app.domain.errors import QueueError, QueueNotFoundError, TryLaterError
+from app.domain.errors import QueueError, TryLaterError
 from app.domain.failed_tasks import FailedTask
 from app.domain.task import Task
 from app.ports import Clock, DeadLetterStore, HeldTasks, Metrics
@@ -68,11 +68,8 @@ class Promoter:
                 return
 
     async def _send(self, name: str, tasks: Sequence[Task]) -> Sequence[Accepted | QueueError]:
-        queue = self._queues.get(name)
-        if queue is None:
-            return [QueueNotFoundError(name)] * len(tasks)
         try:
-            return await queue.enqueue_batch(tasks)
+            return await self._queues[name].enqueue_batch(tasks)
         except QueueError as error:
             return [error] * len(tasks)
 
