@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -109,7 +110,8 @@ async def test_a_new_user_gets_through_the_readme(visitor: Visitor) -> None:
         assert f":{visitor.gateway}/docs" in await line_with(product, "Swagger UI")
         echo, greeting = [block for block in BLOCKS if block.startswith("curl")]
         first = json.loads(await visitor.run(visitor.command(echo)))
-        receiver = f"{visitor.command('python3 docs/examples/receiver.py').replace('python3', sys.executable)}"
+        python = shlex.quote(sys.executable)  # the checkout may lie anywhere
+        receiver = visitor.command("python3 docs/examples/receiver.py").replace("python3", python)
         async with visitor.running(f"{receiver} {visitor.receiver}") as listening:
             assert await _connected(visitor.receiver)
             second = json.loads(await visitor.run(visitor.command(greeting)))
