@@ -23,7 +23,7 @@ help: ## Show what there is to make
 install: .venv/.app ## Create .venv with the locked dependencies and the command mcp-queue
 
 run: install ## Start gateway and consumer on the embedded queue
-	@$(RUN) app dev
+	@$(RUN) mcp_queue dev
 
 test: .venv/.dev ## Run every test, and hold the coverage
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units test-chaos
@@ -35,8 +35,8 @@ test-units: .venv/.dev
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 	@for package in $(COVERED); do \
-		$(RUN) coverage report --include="app/$$package/*" --fail-under=$(MINIMUM_COVERAGE) --format=total >/dev/null || \
-		{ echo "app/$$package is covered by less than $(MINIMUM_COVERAGE) %" >&2; exit 1; }; \
+		$(RUN) coverage report --include="app/mcp_queue/$$package/*" --fail-under=$(MINIMUM_COVERAGE) --format=total >/dev/null || \
+		{ echo "$$package is covered by less than $(MINIMUM_COVERAGE) %" >&2; exit 1; }; \
 	done
 
 test-parts: .venv/.dev
@@ -58,18 +58,18 @@ check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile and op
 	.venv/bin/lint-imports
 	$(RUN) codespell_lib
 	.venv/bin/hadolint Dockerfile
-	@$(RUN) app openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
+	@$(RUN) mcp_queue openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
 
 openapi: install ## Write openapi.yaml
-	$(RUN) app openapi > openapi.yaml.new
+	$(RUN) mcp_queue openapi > openapi.yaml.new
 	mv openapi.yaml.new openapi.yaml
 
 env-example: install ## Write .env.example
-	$(RUN) app config example > .env.example.new
+	$(RUN) mcp_queue config example > .env.example.new
 	mv .env.example.new .env.example
 
 manual: install ## Write docs/configuration.md
-	$(RUN) app config manual > docs/configuration.md.new
+	$(RUN) mcp_queue config manual > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 
 lock: install ## Lock the dependencies anew; make lock UPGRADE=--upgrade takes newer versions

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import uvloop
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqlite import SqliteBackend
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.ports import Queue
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Queue
 
 BATCH = 10
 #: How many, and how many seconds apart: at a queue that is in use, and at one that has come to rest.

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import uvloop
 
-from app.adapters.ledger.migrate import migrate
 from bench.http_load import WARM_UP, load, post
+from mcp_queue.adapters.ledger.migrate import migrate
 from tests.support.postgres import postgres_server
 from tests.support.stack import ROOT, make_stack
 

@@ -22,14 +22,14 @@ from pathlib import Path
 import uvloop
 from sqlalchemy import text
 
-from app.adapters.clock import SystemClock
-from app.adapters.ledger.ledger import Ledger, open_ledger
-from app.adapters.ledger.migrate import migrate
-from app.adapters.ledger.postgres import PostgresDatabase
-from app.adapters.ledger.task_rows import ENTER, task_row
-from app.domain.ledger import TaskFilter, TaskState
-from app.domain.task import Task, TaskStatus
-from app.ports import AttemptRecord, Execution
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
+from mcp_queue.adapters.ledger.migrate import migrate
+from mcp_queue.adapters.ledger.postgres import PostgresDatabase
+from mcp_queue.adapters.ledger.task_rows import ENTER, task_row
+from mcp_queue.domain.ledger import TaskFilter, TaskState
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.ports import AttemptRecord, Execution
 from tests.support.ledger import LedgerCounts
 from tests.support.postgres import postgres_server
 

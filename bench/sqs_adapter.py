@@ -18,12 +18,12 @@ from pathlib import Path
 
 import uvloop
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqs.backend import SqsBackend
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.ports import Queue
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Queue
 
 CONCURRENCY = 64
 POLLS = 4

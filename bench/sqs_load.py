@@ -24,8 +24,8 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from app.domain.task import JsonValue
 from bench.http_load import CONNECTIONS, PATH, load, post
+from mcp_queue.domain.task import JsonValue
 from tests.support.stack import ROOT, make_stack
 from tests.support.waiting import pause
 

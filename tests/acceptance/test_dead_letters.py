@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.adapters.ledger.ledger import open_ledger
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.ledger import open_ledger
 from tests.support.ledger import LedgerCounts, a_letter, a_task
 from tests.support.ledger_databases import migrated_database
 from tests.support.localstack import of_session

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.adapters.ledger.ledger import open_ledger
-from app.domain.schedules import Misfire, Schedule
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.ledger import open_ledger
+from mcp_queue.domain.schedules import Misfire, Schedule
 from tests.support.cli import run_cli
 from tests.support.ledger import LedgerCounts
 from tests.support.ledger_databases import migrated_database, postgres_url

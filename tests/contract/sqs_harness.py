@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.domain.queues import Backend, QueueKind
-from app.ports import PauseSwitch, Queue
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.domain.queues import Backend, QueueKind
+from mcp_queue.ports import PauseSwitch, Queue
 from tests.support.queues import Capabilities, QueueHarness, RawSerializer, make_spec, make_task
 from tests.support.sqs import create_queue, sqs_backend, sqs_client
 

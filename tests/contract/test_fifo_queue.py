@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.delivery import Accepted, Delivery
-from app.domain.queues import DEDUPLICATION_WINDOW, QueueKind
-from app.domain.retry import dead_letter
-from app.ports import Queue
+from mcp_queue.domain.delivery import Accepted, Delivery
+from mcp_queue.domain.queues import DEDUPLICATION_WINDOW, QueueKind
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.ports import Queue
 from tests.support.clock import NOW, SECOND, START
 from tests.support.queues import LEASE, QueueHarness, ids, make_task, take, take_one
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.delivery import Accepted, DeadLetter
-from app.domain.errors import DelayNotSupportedError, NotSupportedError, TaskTooLargeError, VisibilityTimeoutError
-from app.domain.queues import MAX_SQS_DELAY
-from app.domain.retry import dead_letter
+from mcp_queue.domain.delivery import Accepted, DeadLetter
+from mcp_queue.domain.errors import DelayNotSupportedError, NotSupportedError, TaskTooLargeError, VisibilityTimeoutError
+from mcp_queue.domain.queues import MAX_SQS_DELAY
+from mcp_queue.domain.retry import dead_letter
 from tests.support.clock import HOUR, NOW, SECOND, START
 from tests.support.queues import LEASE, QueueHarness, ids, make_task, take, take_one
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.domain.delivery import Accepted
-from app.domain.errors import QueueFullError
-from app.domain.queues import QueueKind
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import QueueFullError
+from mcp_queue.domain.queues import QueueKind
 from tests.support.clock import NOW, SECOND
 from tests.support.queues import QueueHarness, make_task, take_one
 

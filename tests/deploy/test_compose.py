@@ -12,8 +12,8 @@ import botocore.session
 import pytest
 import yaml
 
-from app.config import Settings, load_settings
-from app.domain.queues import QueueKind
+from mcp_queue.config import Settings, load_settings
+from mcp_queue.domain.queues import QueueKind
 from tests.support import localstack
 from tests.support.settings import known_variables
 from tests.support.stack import ROOT

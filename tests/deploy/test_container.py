@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import load_settings
+from mcp_queue.config import load_settings
 from tests.support.settings import known_variables
 from tests.support.stack import ROOT, free_port
 from tests.support.tools import output_of, program

@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 import typer
 
-from app.adapters.callbacks.signing import Signer
-from app.cli.application import build
-from app.domain.errors import PermanentError, RetryableError
-from app.domain.task import Task
-from app.services.task_router import TaskRouter
+from mcp_queue.adapters.callbacks.signing import Signer
+from mcp_queue.cli.application import build
+from mcp_queue.domain.errors import PermanentError, RetryableError
+from mcp_queue.domain.task import Task
+from mcp_queue.services.task_router import TaskRouter
 from tests.support.settings import known_variables
 from tests.support.stack import ROOT, free_port
 from tests.support.tools import unavailable

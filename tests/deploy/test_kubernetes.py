@@ -11,8 +11,8 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import yaml
 
-from app.config import load_settings
-from app.domain.queues import QueueSpec
+from mcp_queue.config import load_settings
+from mcp_queue.domain.queues import QueueSpec
 from tests.support.stack import ROOT
 from tests.support.tools import output_of, program
 

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from app.gateway.http_metrics import HttpMetrics
-from app.telemetry.metrics import PrometheusMetrics
+from mcp_queue.gateway.http_metrics import HttpMetrics
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 from tests.support.dashboards import queries
 from tests.support.prometheus import CONFIGURATION, promtool
 from tests.support.stack import ROOT

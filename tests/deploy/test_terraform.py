@@ -12,14 +12,14 @@ import hcl2
 import pytest
 import yaml
 
-from app.adapters.s3 import TAG
+from mcp_queue.adapters.s3 import TAG
 from tests.support.stack import ROOT
 from tests.support.tools import output_of
 
 TERRAFORM = ROOT / "deploy" / "terraform"
 MODULE = sorted(TERRAFORM.glob("*.tf"))
 EXAMPLE = TERRAFORM / "example" / "main.tf"
-SQS = ROOT / "app" / "adapters" / "sqs"
+SQS = ROOT / "app" / "mcp_queue" / "adapters" / "sqs"
 #: What the operator does to queues; the rest of the package is the processes'.
 APPLY = SQS / "apply.py"
 Blocks = dict[str, list[dict[str, Any]]]
@@ -149,7 +149,7 @@ def _actions(name: str) -> set[str]:
 
 def test_payloads_expire_by_the_tag_that_they_are_stored_with() -> None:
     """The rule takes what passes through, and leaves what is kept for a dead letter."""
-    source = (ROOT / "app" / "adapters" / "s3.py").read_text()
+    source = (ROOT / "app" / "mcp_queue" / "adapters" / "s3.py").read_text()
     (rules,) = (
         block["aws_s3_bucket_lifecycle_configuration"]["payloads"]["rule"]
         for block in parsed(*MODULE)["resource"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_network
 
-from app.domain.addresses import EgressPolicy
-from app.domain.queues import QueueStats
-from app.domain.task import TaskStatus
-from app.ports import CallbackRequest
+from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.queues import QueueStats
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.ports import CallbackRequest
 
 LOOPBACK = EgressPolicy(allowed_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
 

@@ -31,7 +31,7 @@ def environment(**variables: str) -> dict[str, str]:
 async def run_cli(*arguments: str, stdin: bytes = b"", **variables: str) -> Finished:
     """Run one command to its end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", *arguments,
+        sys.executable, "-m", "mcp_queue", *arguments,
         env=environment(**variables),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

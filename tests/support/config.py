@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, Settings, load_settings
-from app.domain.queues import QueueSpec
+from mcp_queue.config import ConfigError, Settings, load_settings
+from mcp_queue.domain.queues import QueueSpec
 
 #: Queues on SQS that need nothing else.
 ON_SQS = {

@@ -5,27 +5,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.consumer.admission import Admitter
-from app.consumer.attempts import AttemptRunner
-from app.consumer.deferrals import Deferrals
-from app.consumer.destinations import DestinationRegistry
-from app.consumer.receiver import Receiver
-from app.consumer.settlement import Settlement
-from app.consumer.visibility import VisibilityExtender
-from app.consumer.work import Lane
-from app.consumer.worker_pool import WorkerPool
-from app.domain.delivery import DeadLetter, Delivery
-from app.domain.destinations import LimitRule, Target, target_of
-from app.domain.errors import LedgerUnavailableError
-from app.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
-from app.domain.retry import ExponentialBackoff, RetryPolicy
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Admission, AttemptRecord, Execution, ExecutionLog, Tracer
-from app.services.execution_memory import ExecutionMemory
-from app.services.tracing import NO_TRACER
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.consumer.admission import Admitter
+from mcp_queue.consumer.attempts import AttemptRunner
+from mcp_queue.consumer.deferrals import Deferrals
+from mcp_queue.consumer.destinations import DestinationRegistry
+from mcp_queue.consumer.receiver import Receiver
+from mcp_queue.consumer.settlement import Settlement
+from mcp_queue.consumer.visibility import VisibilityExtender
+from mcp_queue.consumer.work import Lane
+from mcp_queue.consumer.worker_pool import WorkerPool
+from mcp_queue.domain.delivery import DeadLetter, Delivery
+from mcp_queue.domain.destinations import LimitRule, Target, target_of
+from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
+from mcp_queue.domain.retry import ExponentialBackoff, RetryPolicy
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.ports import Admission, AttemptRecord, Execution, ExecutionLog, Tracer
+from mcp_queue.services.execution_memory import ExecutionMemory
+from mcp_queue.services.tracing import NO_TRACER
 
 SECOND = timedelta(seconds=1)
 

@@ -3,12 +3,12 @@
 from datetime import timedelta
 from pathlib import Path
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqlite.backend import SqliteBackend
-from app.domain.delivery import Delivery
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
 
 
 class RawSerializer(JsonTaskSerializer):

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.adapters.sqlite.command import Command, Transaction
-from app.domain.queues import Backend, QueueKind
+from mcp_queue.adapters.sqlite.command import Command, Transaction
+from mcp_queue.domain.queues import Backend, QueueKind
 from tests.support.queues import make_spec
 
 STANDARD = make_spec(backend=Backend.SQLITE, dead_letter_queue="dlq")

@@ -8,34 +8,34 @@ from itertools import count
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from app.adapters.clock import FakeClock
-from app.adapters.cron import next_tick
-from app.adapters.memory import MemoryPauseSwitch, MemoryQueue
-from app.domain.addresses import EgressPolicy
-from app.domain.payloads import common_payloads
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.gateway.access import Door
-from app.gateway.application import create_app
-from app.gateway.parts import GatewayParts, Limits
-from app.gateway.readiness import Readiness
-from app.ports import AuditLog, PauseSwitch
-from app.services.auditing import Auditor
-from app.services.dead_letters import DeadLetters
-from app.services.destinations import DestinationSwitches
-from app.services.enqueueing import EnqueueRules
-from app.services.priority_queue import PriorityQueue
-from app.services.producing import ProducerQueue
-from app.services.purges import Purges
-from app.services.queue_manager import QueueManager
-from app.services.redriving import Redriver, Sender
-from app.services.scheduling import Scheduling
-from app.services.sources import Sources
-from app.services.stored_dead_letters import StoredDeadLetters, counting
-from app.services.submission import Submission
-from app.services.task_records import TaskRecords
-from app.services.unstored_dead_letters import UnstoredDeadLetters
-from app.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.cron import next_tick
+from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
+from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.gateway.access import Door
+from mcp_queue.gateway.application import create_app
+from mcp_queue.gateway.parts import GatewayParts, Limits
+from mcp_queue.gateway.readiness import Readiness
+from mcp_queue.ports import AuditLog, PauseSwitch
+from mcp_queue.services.auditing import Auditor
+from mcp_queue.services.dead_letters import DeadLetters
+from mcp_queue.services.destinations import DestinationSwitches
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.priority_queue import PriorityQueue
+from mcp_queue.services.producing import ProducerQueue
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.queue_manager import QueueManager
+from mcp_queue.services.redriving import Redriver, Sender
+from mcp_queue.services.scheduling import Scheduling
+from mcp_queue.services.sources import Sources
+from mcp_queue.services.stored_dead_letters import StoredDeadLetters, counting
+from mcp_queue.services.submission import Submission
+from mcp_queue.services.task_records import TaskRecords
+from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
 from tests.support.clock import START
 from tests.support.ledger import LedgerHarness, enqueue_ledger
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from app.domain.errors import PermanentError, RetryableError
-from app.domain.task import JsonValue, Task
-from app.services.task_router import TaskRouter
+from mcp_queue.domain.errors import PermanentError, RetryableError
+from mcp_queue.domain.task import JsonValue, Task
+from mcp_queue.services.task_router import TaskRouter
 
 router = TaskRouter()
 

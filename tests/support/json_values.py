@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from app.domain.task import JsonValue, Task
+from mcp_queue.domain.task import JsonValue, Task
 
 #: Text that UTF-8 can hold: everything but lone surrogates.
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)

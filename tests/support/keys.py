@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from app.domain.keys import ApiKey, Caller, KeyScope, digest_of
-from app.domain.rates import RateLimit
+from mcp_queue.domain.keys import ApiKey, Caller, KeyScope, digest_of
+from mcp_queue.domain.rates import RateLimit
 
 
 def api_key(

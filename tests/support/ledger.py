@@ -7,12 +7,12 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger, open_ledger
-from app.domain.failed_tasks import FailedTask
-from app.domain.task import Task, TaskStatus
-from app.ports import AttemptRecord, Execution
-from app.services.submission import EnqueueLedger
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
+from mcp_queue.domain.failed_tasks import FailedTask
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.ports import AttemptRecord, Execution
+from mcp_queue.services.submission import EnqueueLedger
 from tests.support.clock import START
 
 _ids = count(1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from app.adapters.ledger.migrate import migrate
-from app.adapters.ledger.tables import metadata
+from mcp_queue.adapters.ledger.migrate import migrate
+from mcp_queue.adapters.ledger.tables import metadata
 from tests.support.postgres import PostgresServer, shared_postgres
 
 _DATABASE = pytest.StashKey[str]()

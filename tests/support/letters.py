@@ -9,28 +9,28 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger
-from app.adapters.memory import MemoryQueue
-from app.domain.addresses import EgressPolicy
-from app.domain.delivery import Accepted
-from app.domain.errors import QueueError
-from app.domain.failed_tasks import FailedTask
-from app.domain.payloads import common_payloads
-from app.domain.queues import QueueSpec
-from app.domain.retry import dead_letter
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.ports import MessageMover
-from app.services.enqueueing import EnqueueRules
-from app.services.purges import Purges
-from app.services.queue_manager import QueueManager
-from app.services.redrive_jobs import RedriveRunner
-from app.services.redriving import Redriver, Sender
-from app.services.sources import Sources
-from app.services.stored_dead_letters import StoredDeadLetters, counting
-from app.services.submission import Submission
-from app.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.failed_tasks import FailedTask
+from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import MessageMover
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.queue_manager import QueueManager
+from mcp_queue.services.redrive_jobs import RedriveRunner
+from mcp_queue.services.redriving import Redriver, Sender
+from mcp_queue.services.sources import Sources
+from mcp_queue.services.stored_dead_letters import StoredDeadLetters, counting
+from mcp_queue.services.submission import Submission
+from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, fifo, standard
 from tests.support.ledger import a_letter, a_task, ledger_harness

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.sqlite.backend import SqliteBackend
-from app.consumer.admission import Admitter
-from app.consumer.attempts import AttemptRunner
-from app.consumer.deferrals import Deferrals
-from app.consumer.destinations import DestinationRegistry
-from app.consumer.dispatcher import TaskDispatcher
-from app.consumer.receiver import Receiver
-from app.consumer.settlement import Settlement
-from app.consumer.visibility import VisibilityExtender
-from app.consumer.work import Lane
-from app.consumer.worker_pool import WorkerPool
-from app.domain.queues import Backend, QueueSpec
-from app.domain.retry import ExponentialBackoff, RetryPolicy
-from app.domain.serialization import JsonTaskSerializer
-from app.ports import CallbackSender, Queue
-from app.services.callbacks import CallbackTimeouts
-from app.services.execution_memory import ExecutionMemory
-from app.services.task_router import TaskRouter
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.consumer.admission import Admitter
+from mcp_queue.consumer.attempts import AttemptRunner
+from mcp_queue.consumer.deferrals import Deferrals
+from mcp_queue.consumer.destinations import DestinationRegistry
+from mcp_queue.consumer.dispatcher import TaskDispatcher
+from mcp_queue.consumer.receiver import Receiver
+from mcp_queue.consumer.settlement import Settlement
+from mcp_queue.consumer.visibility import VisibilityExtender
+from mcp_queue.consumer.work import Lane
+from mcp_queue.consumer.worker_pool import WorkerPool
+from mcp_queue.domain.queues import Backend, QueueSpec
+from mcp_queue.domain.retry import ExponentialBackoff, RetryPolicy
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import CallbackSender, Queue
+from mcp_queue.services.callbacks import CallbackTimeouts
+from mcp_queue.services.execution_memory import ExecutionMemory
+from mcp_queue.services.task_router import TaskRouter
 from tests.support.callbacks import LOOPBACK
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, RecordingLog, standard

@@ -2,8 +2,8 @@
 
 from itertools import count
 
-from app.domain.errors import BackendUnavailableError, NotFoundError
-from app.ports import PayloadPointer
+from mcp_queue.domain.errors import BackendUnavailableError, NotFoundError
+from mcp_queue.ports import PayloadPointer
 
 
 class MemoryPayloads:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqlite import SqliteBackend
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.ports import Queue
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import Queue
 from tests.support.queues import make_task
 
 SPEC = QueueSpec(name="work", kind=QueueKind.STANDARD, backend=Backend.SQLITE)

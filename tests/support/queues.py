@@ -8,14 +8,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryPauseSwitch, MemoryQueue
-from app.adapters.sqlite import SqliteBackend
-from app.domain.delivery import Delivery
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.ports import Clock, PauseSwitch, Queue
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Clock, PauseSwitch, Queue
 from tests.support.clock import NOW, SECOND, START
 
 #: How long a receive of the suite hides a message, unless a test says otherwise: short, for backends on a real clock.

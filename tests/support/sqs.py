@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from aiobotocore.session import AioSession
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqs.backend import SqsBackend
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.errors import QueueError
-from app.domain.queues import MAX_SQS_DELAY, Backend, QueueKind, QueueSpec, QueueTraits
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.queues import MAX_SQS_DELAY, Backend, QueueKind, QueueSpec, QueueTraits
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
 from tests.support.clock import NOW
 
 

@@ -58,7 +58,7 @@ class Service:
         self.output = self.log.open("ab")
         self.process = subprocess.Popen(
             # With its standard input the process loses its parent: it outlives no test session that is killed.
-            [sys.executable, "-m", "app", self.name, "--until-stdin-closes"],
+            [sys.executable, "-m", "mcp_queue", self.name, "--until-stdin-closes"],
             cwd=ROOT,
             env=dict(self.environment),
             stdin=subprocess.PIPE,

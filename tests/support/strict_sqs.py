@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqs.channel import Channel
-from app.adapters.sqs.client import Client, Polls
-from app.adapters.sqs.dead_letters import DeadLetters
-from app.adapters.sqs.fifo import FifoQueue
-from app.adapters.sqs.info import QueueInfo, resolve
-from app.adapters.sqs.payloads import Payloads
-from app.adapters.sqs.queue import SqsQueue, Tools
-from app.adapters.sqs.standard import StandardQueue
-from app.domain.queues import QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.ports import PayloadStore
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqs.channel import Channel
+from mcp_queue.adapters.sqs.client import Client, Polls
+from mcp_queue.adapters.sqs.dead_letters import DeadLetters
+from mcp_queue.adapters.sqs.fifo import FifoQueue
+from mcp_queue.adapters.sqs.info import QueueInfo, resolve
+from mcp_queue.adapters.sqs.payloads import Payloads
+from mcp_queue.adapters.sqs.queue import SqsQueue, Tools
+from mcp_queue.adapters.sqs.standard import StandardQueue
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import PayloadStore
 from tests.support.clock import START
 from tests.support.sqs import CountedCalls, sqs_spec
 

@@ -25,7 +25,7 @@ async def running_topology(directory: Path, localstack: LocalStack, ledger_url: 
     """Create the queues, migrate the ledger, and start gateway, consumer and Prometheus, in the order of the stack."""
     aws = localstack.environment()
     output_of(sys.executable, ROOT / "deploy" / "localstack" / "init-queues.py", env=aws)
-    output_of(sys.executable, "-m", "app", "ledger", "migrate", cwd=ROOT, env={"LEDGER_URL": ledger_url})
+    output_of(sys.executable, "-m", "mcp_queue", "ledger", "migrate", cwd=ROOT, env={"LEDGER_URL": ledger_url})
     settings = (ROOT / "deploy" / "localstack" / "mcp-queue.yaml").read_text()
     # A drain awaits open polls, which would keep the tests waiting.
     variables = {**aws, "LEDGER_URL": ledger_url, "SQS_WAIT_TIME_SECONDS": "1s"}

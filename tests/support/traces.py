@@ -5,8 +5,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.ports import Clock
-from app.telemetry.spans import OpenTelemetryTracer
+from mcp_queue.ports import Clock
+from mcp_queue.telemetry.spans import OpenTelemetryTracer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

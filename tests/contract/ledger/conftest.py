@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger
 from tests.support.ledger import LedgerHarness, ledger_harness
 from tests.support.ledger_databases import postgres_url, sqlite_url
 

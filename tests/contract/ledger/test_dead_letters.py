@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.adapters.ledger.ledger import Ledger
-from app.domain.failed_tasks import FailedSummary, FailedTask, FailedTaskFilter
-from app.domain.task import TaskStatus
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.failed_tasks import FailedSummary, FailedTask, FailedTaskFilter
+from mcp_queue.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end
 

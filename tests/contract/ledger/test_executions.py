@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.ledger.ledger import Ledger
-from app.domain.ledger import AttemptView, TaskFilter, TaskView
-from app.domain.task import Task, TaskStatus
-from app.ports import Admission
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.ledger import AttemptView, TaskFilter, TaskView
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import a_letter, a_task, an_end, an_execution
 

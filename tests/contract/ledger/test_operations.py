@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger
-from app.domain.errors import TryLaterError
-from app.domain.failed_tasks import FailedTaskFilter, FailureNotice, Redrive, RedriveStatus
-from app.domain.operators import AuditEntry, DestinationReport, DestinationView
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.errors import TryLaterError
+from mcp_queue.domain.failed_tasks import FailedTaskFilter, FailureNotice, Redrive, RedriveStatus
+from mcp_queue.domain.operators import AuditEntry, DestinationReport, DestinationView
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_letter, a_task
 

@@ -1,7 +1,7 @@
 """The ledger is what the ports say, to the type checker too."""
 
-from app import ports
-from app.adapters.ledger.ledger import Ledger
+from mcp_queue import ports
+from mcp_queue.adapters.ledger.ledger import Ledger
 
 
 async def test_each_part_of_the_ledger_is_the_port_it_stands_for(ledger: Ledger) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import replace
 
-from app.adapters.ledger.ledger import Ledger
-from app.domain.errors import TaskAlreadyEndedError
-from app.domain.ledger import TaskFilter
-from app.domain.task import Task, TaskStatus
-from app.ports import Admission
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.errors import TaskAlreadyEndedError
+from mcp_queue.domain.ledger import TaskFilter
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end, an_execution
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger
-from app.domain.ledger import InvalidCursorError, TaskFilter
-from app.domain.schedules import Misfire, Schedule, Tick
-from app.domain.task import TaskStatus
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.ledger import InvalidCursorError, TaskFilter
+from mcp_queue.domain.schedules import Misfire, Schedule, Tick
+from mcp_queue.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, START
 from tests.support.ledger import LedgerHarness, a_task
 

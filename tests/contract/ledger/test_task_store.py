@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import Ledger
-from app.domain.errors import TaskAlreadyEndedError, TaskNotFoundError
-from app.domain.failed_tasks import FailedTaskFilter
-from app.domain.ledger import InvalidCursorError, TaskFilter, encode_cursor
-from app.domain.task import Task, TaskResult, TaskStatus
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.errors import TaskAlreadyEndedError, TaskNotFoundError
+from mcp_queue.domain.failed_tasks import FailedTaskFilter
+from mcp_queue.domain.ledger import InvalidCursorError, TaskFilter, encode_cursor
+from mcp_queue.domain.task import Task, TaskResult, TaskStatus
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end, an_execution
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.clock import FakeClock
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.clock import FakeClock
 from tests.support.callbacks import LOOPBACK, Outcomes
 from tests.support.receiver import Receiver
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.clock import FakeClock
-from app.domain.addresses import EgressPolicy
-from app.domain.errors import CallbackFailedError, RefusedAddressError
+from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.errors import CallbackFailedError, RefusedAddressError
 from tests.support.addresses import AS_WRITTEN, RESOLVED
 from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
 from tests.support.certificates import tls_for

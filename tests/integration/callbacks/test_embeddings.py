@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.embeddings import OpenAIEmbeddings
-from app.domain.errors import PermanentError, RetryableError
-from app.ports import Embedding
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.embeddings import OpenAIEmbeddings
+from mcp_queue.domain.errors import PermanentError, RetryableError
+from mcp_queue.ports import Embedding
 from tests.support.receiver import Answer, Receiver
 
 PATH = "/v1/embeddings"

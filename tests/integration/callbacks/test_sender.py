@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.clock import FakeClock
-from app.domain.errors import CallbackFailedError, CallbackRejectedError
-from app.ports import CallbackResponse
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
+from mcp_queue.ports import CallbackResponse
 from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
 from tests.support.receiver import Answer, Receiver
 

@@ -9,10 +9,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.callbacks.signing import Signer
-from app.adapters.clock import FakeClock, SystemClock
-from app.ports import CallbackRequest
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.callbacks.signing import Signer
+from mcp_queue.adapters.clock import FakeClock, SystemClock
+from mcp_queue.ports import CallbackRequest
 from tests.support.callbacks import LOOPBACK, Outcomes, a_request
 from tests.support.receiver import ReceivedRequest, Receiver
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import env_example
+from mcp_queue.config import env_example
 from tests.support.cli import ROOT, environment, run_cli
 
 
@@ -71,7 +71,7 @@ async def test_the_version_can_be_printed() -> None:
 async def test_what_cannot_be_printed_is_one_line() -> None:
     """A full disk is no reason for a traceback."""
     command = await create_subprocess_exec(
-        "/bin/sh", "-c", f"'{sys.executable}' -m app config example > /dev/full", env=environment(), stderr=PIPE
+        "/bin/sh", "-c", f"'{sys.executable}' -m mcp_queue config example > /dev/full", env=environment(), stderr=PIPE
     )
     _, errors = await command.communicate()
 
@@ -114,7 +114,7 @@ async def test_a_misspelt_command_is_corrected() -> None:
 async def test_help_needs_no_heavy_imports() -> None:
     """What a command needs is imported when it runs, so that help and completion answer at once."""
     script = (
-        "import sys; from app.cli.application import build; build();"
+        "import sys; from mcp_queue.cli.application import build; build();"
         "print([name for name in ('pydantic', 'aiohttp', 'fastapi', 'sqlalchemy', 'yaml') if name in sys.modules])"
     )
     process = await create_subprocess_exec(sys.executable, "-c", script, env=environment(), cwd=ROOT, stdout=PIPE)

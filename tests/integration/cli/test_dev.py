@@ -23,7 +23,7 @@ PATIENCE = 50.0
 async def dev(data_dir: Path, port: int) -> AsyncIterator[Process]:
     """Run ``dev`` with the gateway on ``port``."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", "dev",
+        sys.executable, "-m", "mcp_queue", "dev",
         env=environment(QUEUE_DATA_DIR=str(data_dir), GATEWAY_PORT=str(port), CONSUMER_PORT=str(free_port())),
         stdout=PIPE,
         stderr=PIPE,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.config import load_keys, load_settings
-from app.domain.keys import KeyRing, KeyScope
+from mcp_queue.config import load_keys, load_settings
+from mcp_queue.domain.keys import KeyRing, KeyScope
 from tests.support.cli import run_cli
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.ledger.ledger import open_ledger
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.ledger.ledger import open_ledger
 from tests.support.cli import run_cli
 from tests.support.clock import START
 from tests.support.ledger import LedgerCounts

@@ -316,7 +316,7 @@ async def test_a_byte_order_mark_is_no_part_of_the_first_task(gateway: Pretended
 async def test_an_interrupted_submission_says_how_far_it_came(gateway: PretendedGateway) -> None:
     """Ctrl-C names the lines whose fate is unknown, so that nobody has to submit everything again."""
     command = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", "tasks", "enqueue", "--file", "-",
+        sys.executable, "-m", "mcp_queue", "tasks", "enqueue", "--file", "-",
         env=environment(MCP_QUEUE_URL=gateway.url),
         stdin=PIPE,
         stderr=PIPE,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.breaker import MIN_CALLS, OPEN_TIME, BreakerState
-from app.domain.queues import Backend, QueueSpec
-from app.domain.task import Task, TaskStatus
+from mcp_queue.domain.breaker import MIN_CALLS, OPEN_TIME, BreakerState
+from mcp_queue.domain.queues import Backend, QueueSpec
+from mcp_queue.domain.task import Task, TaskStatus
 from tests.support.consumer import fifo, standard
 from tests.support.live_consumer import LiveConsumer, live_consumer
 from tests.support.receiver import Answer, Receiver

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqlite.backend import SqliteBackend
-from app.domain.dead_letters import RedriveOutcome, failed_task, next_generation
-from app.domain.errors import TaskTooLargeError
-from app.domain.failed_tasks import FailedTaskFilter
-from app.domain.queues import Backend
-from app.domain.retry import dead_letter
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.services.enqueueing import EnqueueRules
-from app.services.purges import Purges
-from app.services.redriving import Sender
-from app.services.sources import Sources
-from app.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.domain.dead_letters import RedriveOutcome, failed_task, next_generation
+from mcp_queue.domain.errors import TaskTooLargeError
+from mcp_queue.domain.failed_tasks import FailedTaskFilter
+from mcp_queue.domain.queues import Backend
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.redriving import Sender
+from mcp_queue.services.sources import Sources
+from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
 from tests.support.consumer import fifo, standard
 from tests.support.ledger import a_task
 from tests.support.letters import LetterCounts

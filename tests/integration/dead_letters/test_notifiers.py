@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from app.adapters.callbacks.sender import AiohttpCallbackSender
-from app.adapters.clock import SystemClock
-from app.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier, slack_text
-from app.domain.errors import CallbackFailedError, CallbackRejectedError
-from app.domain.failed_tasks import FailureNotice
-from app.wiring.dead_letters import ANYWHERE, Uncounted
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier, slack_text
+from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
+from mcp_queue.domain.failed_tasks import FailureNotice
+from mcp_queue.wiring.dead_letters import ANYWHERE, Uncounted
 from tests.support.clock import MINUTE, START
 from tests.support.receiver import Answer, Receiver
 

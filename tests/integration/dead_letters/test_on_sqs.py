@@ -7,20 +7,20 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.adapters.sqs.backend import SqsBackend
-from app.domain.dead_letters import RedriveProgress
-from app.domain.errors import LedgerDisabledError, NotSupportedError
-from app.domain.failed_tasks import FailedTaskFilter, RedriveStatus
-from app.domain.queues import QueueSpec
-from app.domain.retry import dead_letter, revived
-from app.domain.task import Task
-from app.services.enqueueing import EnqueueRules
-from app.services.letter_edits import LetterEdits
-from app.services.purges import Purges
-from app.services.redriving import Sender
-from app.services.sources import Sources
-from app.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.dead_letters import RedriveProgress
+from mcp_queue.domain.errors import LedgerDisabledError, NotSupportedError
+from mcp_queue.domain.failed_tasks import FailedTaskFilter, RedriveStatus
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.retry import dead_letter, revived
+from mcp_queue.domain.task import Task
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.letter_edits import LetterEdits
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.redriving import Sender
+from mcp_queue.services.sources import Sources
+from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
 from tests.support.ledger import a_task
 from tests.support.letters import LetterCounts
 from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec

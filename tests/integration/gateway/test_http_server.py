@@ -10,15 +10,15 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.adapters.clock import SystemClock
-from app.adapters.memory import MemoryQueue
-from app.adapters.sqlite import SqliteBackend
-from app.domain.delivery import Accepted
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.gateway.parts import Limits
-from app.gateway.protocol import GuardedProtocol
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.gateway.parts import Limits
+from mcp_queue.gateway.protocol import GuardedProtocol
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import PATIENCE, RawClient, connected, post, serving
 

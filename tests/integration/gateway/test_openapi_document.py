@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.adapters.ledger.ledger import open_ledger
-from app.domain.keys import digest_of
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.ledger import open_ledger
+from mcp_queue.domain.keys import digest_of
 from tests.support.ledger import LedgerCounts, a_letter, a_task
 from tests.support.stack import ROOT, Service, make_stack
 

@@ -13,13 +13,13 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from sqlalchemy import text
 
-from app.adapters.ledger import database, executions, observations, sqlite
-from app.adapters.ledger.ledger import Ledger
-from app.domain.claims import Answer, Claimed, ClaimKind, ClaimRequest, Replay
-from app.domain.errors import LedgerUnavailableError
-from app.domain.ledger import TaskFilter
-from app.domain.task import TaskStatus
-from app.ports import Admission
+from mcp_queue.adapters.ledger import database, executions, observations, sqlite
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.claims import Answer, Claimed, ClaimKind, ClaimRequest, Replay
+from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.ledger import TaskFilter
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.ports import Admission
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution, ledger_harness
 from tests.support.postgres import PostgresServer

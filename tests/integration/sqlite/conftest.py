@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqlite import SqliteBackend
-from app.domain.serialization import JsonTaskSerializer
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.serialization import JsonTaskSerializer
 from tests.support.clock import START
 from tests.support.embedded_file import Lock
 

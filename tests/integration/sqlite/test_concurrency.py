@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqlite import SqliteBackend
-from app.domain.errors import BackendUnavailableError, VisibilityTimeoutError
-from app.domain.serialization import JsonTaskSerializer
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.errors import BackendUnavailableError, VisibilityTimeoutError
+from mcp_queue.domain.serialization import JsonTaskSerializer
 from tests.support.clock import HOUR, NOW, SECOND
 from tests.support.embedded_file import FIFO, STANDARD, Lock
 from tests.support.queues import ids, make_task

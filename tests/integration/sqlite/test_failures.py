@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqlite import SqliteBackend
-from app.adapters.sqlite.executor import Executor
-from app.adapters.sqlite.maintain import Ping
-from app.adapters.sqlite.schema import check_sqlite, prepare_file
-from app.domain.delivery import Accepted
-from app.domain.errors import BackendUnavailableError, InvalidTaskError, NotSupportedError
-from app.domain.serialization import JsonTaskSerializer
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.adapters.sqlite.executor import Executor
+from mcp_queue.adapters.sqlite.maintain import Ping
+from mcp_queue.adapters.sqlite.schema import check_sqlite, prepare_file
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotSupportedError
+from mcp_queue.domain.serialization import JsonTaskSerializer
 from tests.support.clock import NOW, SECOND, START
 from tests.support.embedded_file import FIFO, STANDARD, Defect, DiskSize, Lock, content, overwrite
 from tests.support.queues import ids, make_task

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.clock import FakeClock, SystemClock
-from app.adapters.sqlite import SqliteBackend
-from app.domain.serialization import JsonTaskSerializer
-from app.ports import Queue
+from mcp_queue.adapters.clock import FakeClock, SystemClock
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import Queue
 from tests.support.clock import HOUR, NOW
 from tests.support.queue_process import SPEC
 from tests.support.queues import ids, make_task

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.sqlite import SqliteBackend, watcher
-from app.adapters.sqlite.watcher import Watcher
-from app.adapters.sqlite.writes import Writes
+from mcp_queue.adapters.sqlite import SqliteBackend, watcher
+from mcp_queue.adapters.sqlite.watcher import Watcher
+from mcp_queue.adapters.sqlite.writes import Writes
 from tests.support.waiting import eventually
 
 # Far above what is waited for, and far below an interval that is patched to be endless.

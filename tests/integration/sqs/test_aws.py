@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.queues import QueueKind
+from mcp_queue.domain.queues import QueueKind
 from tests.support.queues import make_task
 from tests.support.sqs import sqs_backend, sqs_spec
 

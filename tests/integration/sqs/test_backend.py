@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiobotocore.session import AioSession
 
-from app.adapters.sqs.backend import SqsBackend
-from app.domain.delivery import Accepted, Delivery
-from app.domain.errors import QueueNotFoundError, QueueSetupError
-from app.domain.queues import QueueKind
-from app.domain.retry import dead_letter
-from app.ports import Queue
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.delivery import Accepted, Delivery
+from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
+from mcp_queue.domain.queues import QueueKind
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.ports import Queue
 from tests.support.localstack import LocalStack
 from tests.support.queues import make_task
 from tests.support.sqs import CountedCalls, arn_of, create_queue, sqs_backend, sqs_client, sqs_spec

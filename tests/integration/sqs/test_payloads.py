@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 from aiobotocore.session import AioSession
 
-from app.adapters.s3 import S3PayloadStore
-from app.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
-from app.domain.retry import dead_letter
-from app.ports import PayloadPointer
+from mcp_queue.adapters.s3 import S3PayloadStore
+from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.ports import PayloadPointer
 from tests.support.localstack import LocalStack
 from tests.support.queues import make_task
 from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec

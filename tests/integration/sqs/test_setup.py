@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.adapters.clock import SystemClock
-from app.config import load_settings
-from app.wiring.queues import open_queues
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.config import load_settings
+from mcp_queue.wiring.queues import open_queues
 from tests.support.cli import Finished, run_cli
 from tests.support.localstack import LocalStack
 from tests.support.sqs import CountedCalls, create_queue, sqs_client

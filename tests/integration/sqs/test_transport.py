@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from app.adapters.sqs.backend import SqsBackend
-from app.domain.delivery import Accepted
-from app.domain.errors import BackendUnavailableError
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.queues import make_task
 from tests.support.sqs import CountedCalls, sqs_backend, sqs_spec
 

@@ -3,8 +3,8 @@
 import asyncio
 from datetime import UTC, timedelta
 
-from app.adapters.clock import FakeClock, SystemClock
-from app.ports import Clock
+from mcp_queue.adapters.clock import FakeClock, SystemClock
+from mcp_queue.ports import Clock
 from tests.support.clock import HOUR, SECOND, START
 
 

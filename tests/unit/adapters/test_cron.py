@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.adapters.cron import next_tick
-from app.domain.errors import InvalidTaskError
+from mcp_queue.adapters.cron import next_tick
+from mcp_queue.domain.errors import InvalidTaskError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -10,15 +10,15 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.adapters.sqlite import SqliteBackend
-from app.domain.delivery import Accepted, Delivery
-from app.domain.errors import QueueError
-from app.domain.queues import QueueKind
-from app.domain.retry import dead_letter
-from app.domain.serialization import JsonTaskSerializer
-from app.ports import Queue
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.delivery import Accepted, Delivery
+from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.queues import QueueKind
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import Queue
 from tests.support.clock import NOW, SECOND, START
 from tests.support.queues import make_spec, make_task
 

@@ -2,7 +2,7 @@
 
 from io import BytesIO
 
-from app.cli.enqueue_file import MAX_BYTES, MAX_TASKS, Line, batches_of, lines_of
+from mcp_queue.cli.enqueue_file import MAX_BYTES, MAX_TASKS, Line, batches_of, lines_of
 
 
 def test_lines_keep_their_numbers() -> None:

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from app.cli.welcome import reachable, welcome
-from app.config import load_settings
+from mcp_queue.cli.welcome import reachable, welcome
+from mcp_queue.config import load_settings
 from tests.support.config import ConfigFile, listing
 
 

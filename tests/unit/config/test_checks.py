@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.config import load_settings
+from mcp_queue.config import load_settings
 from tests.support.config import ConfigFile, by_name, listing
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import load_settings, read_client
-from app.config.errors import ConfigError
-from app.domain.queues import Backend, QueueKind
-from app.domain.retry import ExponentialBackoff
+from mcp_queue.config import load_settings, read_client
+from mcp_queue.config.errors import ConfigError
+from mcp_queue.domain.queues import Backend, QueueKind
+from mcp_queue.domain.retry import ExponentialBackoff
 from tests.support.config import ON_SQS, by_name, problems_with
 
 

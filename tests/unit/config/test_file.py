@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.queues import Backend, QueueKind
-from app.domain.routing import Route
+from mcp_queue.domain.queues import Backend, QueueKind
+from mcp_queue.domain.routing import Route
 from tests.support.config import ON_SQS, ConfigFile, by_name, listing, problems_with
 
 COMPLETE = """

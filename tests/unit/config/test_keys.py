@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, load_keys, load_settings
-from app.domain.keys import ApiKey, KeyScope
-from app.domain.rates import RateLimit
+from mcp_queue.config import ConfigError, load_keys, load_settings
+from mcp_queue.domain.keys import ApiKey, KeyScope
+from mcp_queue.domain.rates import RateLimit
 from tests.support.config import ConfigFile, problems_with
 
 HASH = "sha256:" + "ab" * 32

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.config.layers import every_setting
-from app.config.manual import configuration_page
+from mcp_queue.config.layers import every_setting
+from mcp_queue.config.manual import configuration_page
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import load_settings
-from app.config.settings import NotifierSettings
+from mcp_queue.config import load_settings
+from mcp_queue.config.settings import NotifierSettings
 from tests.support.config import ConfigFile
 
 

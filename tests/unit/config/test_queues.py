@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.queues import Backend, FailurePolicy, LevelPolicy, QueueKind
+from mcp_queue.domain.queues import Backend, FailurePolicy, LevelPolicy, QueueKind
 from tests.support.config import ON_SQS, ConfigFile, listing
 
 WORK = "name: work, type: priority, levels: {3: work-p3, 0: work-p0}"

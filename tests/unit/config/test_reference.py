@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, env_example, load_settings
-from app.config.layers import every_setting
+from mcp_queue.config import Settings, env_example, load_settings
+from mcp_queue.config.layers import every_setting
 from tests.support.config import ConfigFile
 
 ROOT = Path(__file__).parents[3]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config.values import format_duration, hide_credentials, sqs_queue_name
-from app.domain.durations import parse_duration
+from mcp_queue.config.values import format_duration, hide_credentials, sqs_queue_name
+from mcp_queue.domain.durations import parse_duration
 
 
 @given(st.integers(min_value=0, max_value=400 * 86_400_000))

@@ -5,7 +5,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
-from app.domain.errors import (
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     CallbackRejectedError,
     InvalidPayloadError,
@@ -13,9 +13,9 @@ from app.domain.errors import (
     UnknownTaskTypeError,
     VisibilityTimeoutError,
 )
-from app.domain.queues import FailurePolicy, QueueTraits
-from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Admission
+from mcp_queue.domain.queues import FailurePolicy, QueueTraits
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.ports import Admission
 from tests.support.consumer import fifo, forever, standard, succeed
 from tests.unit.consumer.conftest import KitFactory
 

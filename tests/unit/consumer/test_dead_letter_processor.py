@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.adapters.polling import Arrivals
-from app.consumer.dead_letter_processor import DeadLetterProcessor
-from app.domain.errors import BackendUnavailableError, LedgerUnavailableError
-from app.domain.failed_tasks import FailedTask, FailedTaskFilter
-from app.domain.retry import dead_letter
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.adapters.polling import Arrivals
+from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
+from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError
+from mcp_queue.domain.failed_tasks import FailedTask, FailedTaskFilter
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
 from tests.support.consumer import standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 

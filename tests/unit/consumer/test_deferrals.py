@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.consumer import deferrals
-from app.domain.breaker import BreakerState
-from app.domain.destinations import DestinationLimits, LimitRule
-from app.domain.errors import BackendUnavailableError, CallbackFailedError, VisibilityTimeoutError
-from app.domain.queues import QueueTraits
-from app.domain.task import JsonValue, Task, TaskStatus
-from app.ports import Admission
+from mcp_queue.consumer import deferrals
+from mcp_queue.domain.breaker import BreakerState
+from mcp_queue.domain.destinations import DestinationLimits, LimitRule
+from mcp_queue.domain.errors import BackendUnavailableError, CallbackFailedError, VisibilityTimeoutError
+from mcp_queue.domain.queues import QueueTraits
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.ports import Admission
 from tests.support.consumer import ConsumerKit, fifo, standard
 from tests.unit.consumer.conftest import KitFactory
 from tests.unit.consumer.test_worker_pool import GroupedReceive

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.consumer.destinations import LONGEST_TURN, DestinationRegistry, Obstacle, Permit, Refusal
-from app.domain.breaker import BreakerState
-from app.domain.destinations import DestinationLimits, DestinationState, LimitRule, Target
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.consumer.destinations import LONGEST_TURN, DestinationRegistry, Obstacle, Permit, Refusal
+from mcp_queue.domain.breaker import BreakerState
+from mcp_queue.domain.destinations import DestinationLimits, DestinationState, LimitRule, Target
 from tests.support.consumer import CountingMetrics
 
 SECOND = timedelta(seconds=1)

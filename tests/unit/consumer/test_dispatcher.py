@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.consumer.dispatcher import TaskDispatcher
-from app.domain.destinations import Target
-from app.domain.errors import UnknownTaskTypeError
-from app.domain.payloads import WebhookPayload
-from app.domain.routing import Route
-from app.domain.task import Task
-from app.ports import CallbackRequest, CallbackResponse
-from app.services.callbacks import CallbackTimeouts
-from app.services.task_router import TaskRouter
+from mcp_queue.consumer.dispatcher import TaskDispatcher
+from mcp_queue.domain.destinations import Target
+from mcp_queue.domain.errors import UnknownTaskTypeError
+from mcp_queue.domain.payloads import WebhookPayload
+from mcp_queue.domain.routing import Route
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import CallbackRequest, CallbackResponse
+from mcp_queue.services.callbacks import CallbackTimeouts
+from mcp_queue.services.task_router import TaskRouter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

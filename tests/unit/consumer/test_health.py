@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from app.consumer import health
-from app.consumer.health import Readiness, serving
-from app.domain.errors import BackendUnavailableError
+from mcp_queue.consumer import health
+from mcp_queue.consumer.health import Readiness, serving
+from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.consumer import ConsumerKit, make_kit, standard, succeed
 
 

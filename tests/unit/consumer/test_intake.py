@@ -5,13 +5,13 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.consumer.intake import MAX_DEFERRING, MAX_POLLS, Poll, answered, choose, plan_polls
-from app.consumer.work import Lane, Work
-from app.domain.delivery import Delivery
-from app.domain.queues import LevelPolicy
-from app.domain.serialization import JsonTaskSerializer
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.consumer.intake import MAX_DEFERRING, MAX_POLLS, Poll, answered, choose, plan_polls
+from mcp_queue.consumer.work import Lane, Work
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.queues import LevelPolicy
+from mcp_queue.domain.serialization import JsonTaskSerializer
 from tests.support.consumer import standard
 
 SECONDS_20 = timedelta(seconds=20)

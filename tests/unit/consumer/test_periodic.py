@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryPauseSwitch
-from app.consumer.periodic import share_destinations, watch_depths, watch_pauses
-from app.domain.destinations import Target
-from app.domain.errors import BackendUnavailableError, LedgerUnavailableError
-from app.domain.operators import DestinationReport, DestinationView
-from app.services.jobs import running
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryPauseSwitch
+from mcp_queue.consumer.periodic import share_destinations, watch_depths, watch_pauses
+from mcp_queue.domain.destinations import Target
+from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError
+from mcp_queue.domain.operators import DestinationReport, DestinationView
+from mcp_queue.services.jobs import running
 from tests.support.consumer import standard, succeed
 from tests.unit.consumer.conftest import KitFactory
 

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from app.domain.delivery import Delivery
-from app.domain.errors import PermanentError, RetryableError
-from app.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import PermanentError, RetryableError
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from tests.support.consumer import succeed
 from tests.unit.consumer.conftest import KitFactory
 

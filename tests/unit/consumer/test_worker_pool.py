@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.consumer import visibility, worker_pool
-from app.domain.delivery import Delivery
-from app.domain.errors import BackendUnavailableError, RetryableError, VisibilityTimeoutError
-from app.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.consumer import visibility, worker_pool
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import BackendUnavailableError, RetryableError, VisibilityTimeoutError
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from tests.support.consumer import ConsumerKit, fifo, forever, standard, succeed
 from tests.unit.consumer.conftest import KitFactory
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.addresses import Destination, EgressPolicy, check_address, check_url, refusal
-from app.domain.errors import RefusedAddressError
+from mcp_queue.domain.addresses import Destination, EgressPolicy, check_address, check_url, refusal
+from mcp_queue.domain.errors import RefusedAddressError
 from tests.support.addresses import AS_WRITTEN
 
 DEFAULT = EgressPolicy()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.domain.breaker import FAILING_SHARE, MIN_CALLS, OPEN_TIME, WINDOW, BreakerState, CircuitBreaker
+from mcp_queue.domain.breaker import FAILING_SHARE, MIN_CALLS, OPEN_TIME, WINDOW, BreakerState, CircuitBreaker
 
 
 def call(breaker: CircuitBreaker, now: float, *, failed: bool | None) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.dead_letters import failed_task, home_of, matches, next_generation
-from app.domain.delivery import Delivery
-from app.domain.errors import InvalidTaskError
-from app.domain.failed_tasks import FailedTask, FailedTaskFilter
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.serialization import format_time
-from app.domain.task import Task
+from mcp_queue.domain.dead_letters import failed_task, home_of, matches, next_generation
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.failed_tasks import FailedTask, FailedTaskFilter
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import format_time
+from mcp_queue.domain.task import Task
 from tests.support.clock import HOUR, SECOND, START
 
 TASK = Task(id="t", type="job", queue="tasks", created_at=START)

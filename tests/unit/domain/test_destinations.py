@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.destinations import (
+from mcp_queue.domain.destinations import (
     DestinationLimits,
     LimitRule,
     Target,
@@ -11,7 +11,7 @@ from app.domain.destinations import (
     limits_of,
     target_of,
 )
-from app.domain.errors import (
+from mcp_queue.domain.errors import (
     AttemptTimeoutError,
     CallbackFailedError,
     CallbackRejectedError,

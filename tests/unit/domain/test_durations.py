@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.durations import DURATION_PATTERN, in_seconds, parse_duration
+from mcp_queue.domain.durations import DURATION_PATTERN, in_seconds, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from uuid import RFC_4122, UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.identifiers import uuid7
+from mcp_queue.domain.identifiers import uuid7
 
 MOMENTS = st.integers(0, 2**48 - 1)
 RANDOM = st.integers(0, 2**74 - 1)

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from app.domain.keys import ANONYMOUS, ApiKey, Caller, KeyRing, KeyScope, digest_of
+from mcp_queue.domain.keys import ANONYMOUS, ApiKey, Caller, KeyRing, KeyScope, digest_of
 
 
 def key(secret: bytes, name: str = "ci") -> ApiKey:

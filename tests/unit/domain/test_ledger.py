@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.ledger import (
+from mcp_queue.domain.ledger import (
     MAX_RESULT_BYTES,
     Copy,
     End,
@@ -24,8 +24,8 @@ from app.domain.ledger import (
     microseconds,
     moment,
 )
-from app.domain.strict_json import loads
-from app.domain.task import JsonValue, Task, TaskStatus
+from mcp_queue.domain.strict_json import loads
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ENDS = (TaskStatus.DEAD_LETTERED, TaskStatus.CANCELED, TaskStatus.EXPIRED)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.claims import (
+from mcp_queue.domain.claims import (
     Answer,
     Claimed,
     ClaimKind,

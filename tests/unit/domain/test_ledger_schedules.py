@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.schedules import TICK_TOLERANCE, Misfire, Schedule, Tick, plan_tick, replacing
-from app.domain.task import Task
+from mcp_queue.domain.schedules import TICK_TOLERANCE, Misfire, Schedule, Tick, plan_tick, replacing
+from mcp_queue.domain.task import Task
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEDULE = Schedule(name="s", cron="* * * * *", queue="q", next_run_at=DUE)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.rates import RateLimit, TokenBucket
+from mcp_queue.domain.rates import RateLimit, TokenBucket
 
 
 def test_burst_passes_and_the_next_one_waits() -> None:

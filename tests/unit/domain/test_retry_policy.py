@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import (
+from mcp_queue.domain.errors import (
     AttemptTimeoutError,
     CallbackFailedError,
     CallbackRejectedError,
@@ -17,7 +17,7 @@ from app.domain.errors import (
     RetryableError,
     UnknownTaskTypeError,
 )
-from app.domain.retry import (
+from mcp_queue.domain.retry import (
     ExponentialBackoff,
     Retry,
     RetryPolicy,
@@ -27,7 +27,7 @@ from app.domain.retry import (
     is_retryable,
     revived,
 )
-from app.domain.task import MAX_REASON_BYTES, Task, cut_reason
+from mcp_queue.domain.task import MAX_REASON_BYTES, Task, cut_reason
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
 from tests.support.json_values import TASKS
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import InvalidTaskError
-from app.domain.serialization import JsonTaskSerializer, MessageFacts, format_time, parse_time
-from app.domain.task import Task
+from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.serialization import JsonTaskSerializer, MessageFacts, format_time, parse_time
+from mcp_queue.domain.task import Task
 from tests.support.clock import START
 from tests.support.json_values import JSON_VALUES, TASKS, TIMES
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.domain.signatures import (
+from mcp_queue.domain.signatures import (
     SignatureScheme,
     SigningSecret,
     parse_secret,

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.keys import KeyScope
-from app.domain.rates import RateLimit
-from app.gateway.access import Door
-from app.gateway.routing import RawRoute
+from mcp_queue.domain.keys import KeyScope
+from mcp_queue.domain.rates import RateLimit
+from mcp_queue.gateway.access import Door
+from mcp_queue.gateway.routing import RawRoute
 from tests.support.clock import START
 from tests.support.gateway import GatewayKit
 from tests.support.http import call

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.errors import BackendUnavailableError, QueueError
-from app.domain.task import Task
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.task import Task
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import JSON_TYPE, Answer, call

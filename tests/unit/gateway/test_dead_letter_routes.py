@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.failed_tasks import FailedTask
-from app.domain.retry import dead_letter
-from app.domain.task import Task, TaskStatus
+from mcp_queue.domain.failed_tasks import FailedTask
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.task import Task, TaskStatus
 from tests.support.clock import NOW, SECOND, START
 from tests.support.gateway import GatewayKit
 from tests.support.http import Answer, call

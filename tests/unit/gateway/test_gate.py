@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.task import Task
-from app.gateway.application import create_app
-from app.gateway.gate import Gate
-from app.gateway.parts import Limits
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.task import Task
+from mcp_queue.gateway.application import create_app
+from mcp_queue.gateway.gate import Gate
+from mcp_queue.gateway.parts import Limits
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import JSON_TYPE, Answer, call
 

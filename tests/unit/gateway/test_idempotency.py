@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import BackendUnavailableError
+from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.clock import HOUR, SECOND
 from tests.support.gateway import GatewayKit
 from tests.support.http import Answer, call

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from openapi_spec_validator import validate
 
-from app.gateway.openapi import openapi_yaml
-from app.gateway.problems import STATUSES
-from app.services.scheduling import NewSchedule
+from mcp_queue.gateway.openapi import openapi_yaml
+from mcp_queue.gateway.problems import STATUSES
+from mcp_queue.services.scheduling import NewSchedule
 from tests.support.gateway import GatewayKit
 from tests.support.http import call
 from tests.support.ledger import ledger_harness

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.errors import (
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     ConflictError,
     DelayNotSupportedError,
@@ -31,9 +31,9 @@ from app.domain.errors import (
     TryLaterError,
     VisibilityTimeoutError,
 )
-from app.domain.strict_json import MalformedJsonError
-from app.domain.task import Task
-from app.gateway.problems import STATUSES, problem_of, response_to
+from mcp_queue.domain.strict_json import MalformedJsonError
+from mcp_queue.domain.task import Task
+from mcp_queue.gateway.problems import STATUSES, problem_of, response_to
 from tests.support.gateway import TRACE_ID, GatewayKit, make_spec
 from tests.support.http import Answer, call
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.errors import BackendUnavailableError, LedgerUnavailableError, OverloadedError
-from app.gateway.readiness import Readiness
+from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, OverloadedError
+from mcp_queue.gateway.readiness import Readiness
 from tests.support.gateway import GatewayKit
 from tests.support.http import call
 

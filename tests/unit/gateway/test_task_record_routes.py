@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.task import TaskStatus
+from mcp_queue.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.gateway import GatewayKit
 from tests.support.http import Answer, call

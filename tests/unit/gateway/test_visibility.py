@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.domain.failed_tasks import FailedTask
-from app.domain.keys import KeyScope
-from app.domain.operators import AuditEntry, DestinationReport
-from app.domain.task import TaskStatus
-from app.gateway.access import Door
-from app.services.scheduling import NewSchedule
+from mcp_queue.domain.failed_tasks import FailedTask
+from mcp_queue.domain.keys import KeyScope
+from mcp_queue.domain.operators import AuditEntry, DestinationReport
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.gateway.access import Door
+from mcp_queue.services.scheduling import NewSchedule
 from tests.support.clock import START
 from tests.support.gateway import GatewayKit
 from tests.support.http import Answer, call

@@ -6,11 +6,11 @@ from types import ModuleType
 
 import pytest
 
-from app.domain.errors import InvalidPayloadError
-from app.domain.task import JsonValue, Task
-from app.handlers import echo, embedding, webhook
-from app.ports import CallbackRequest, CallbackResponse, CallbackSender, Embedding, EmbeddingClient
-from app.services.callbacks import CallbackTimeouts
+from mcp_queue.domain.errors import InvalidPayloadError
+from mcp_queue.domain.task import JsonValue, Task
+from mcp_queue.handlers import echo, embedding, webhook
+from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Embedding, EmbeddingClient
+from mcp_queue.services.callbacks import CallbackTimeouts
 
 SECONDS_8 = timedelta(seconds=8)
 

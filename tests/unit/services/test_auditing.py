@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from app.domain.errors import LedgerDisabledError, LedgerUnavailableError
-from app.domain.operators import AuditEntry
-from app.services.auditing import Auditor
+from mcp_queue.domain.errors import LedgerDisabledError, LedgerUnavailableError
+from mcp_queue.domain.operators import AuditEntry
+from mcp_queue.services.auditing import Auditor
 from tests.support.clock import START
 from tests.support.letters import LetterKit
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.ledger import MAX_RESULT_BYTES, kept_result
-from app.domain.strict_json import dumps
-from app.domain.task import JsonValue, Task
-from app.ports import CallbackRequest, CallbackResponse
-from app.services.callbacks import CallbackTimeouts, callback_request, callback_result
+from mcp_queue.domain.ledger import MAX_RESULT_BYTES, kept_result
+from mcp_queue.domain.strict_json import dumps
+from mcp_queue.domain.task import JsonValue, Task
+from mcp_queue.ports import CallbackRequest, CallbackResponse
+from mcp_queue.services.callbacks import CallbackTimeouts, callback_request, callback_result
 
 SECONDS_30 = timedelta(seconds=30)
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.errors import LedgerUnavailableError
-from app.domain.queues import Backend, QueueStats
+from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.queues import Backend, QueueStats
 from tests.support.ledger import a_task
 from tests.support.letters import FailingQueue, LetterKit, letters
 

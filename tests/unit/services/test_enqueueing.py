@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.addresses import EgressPolicy
-from app.domain.errors import InvalidTaskError
-from app.domain.payloads import common_payloads
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.task import Task
-from app.services.enqueueing import EnqueueRules, Origin, check_batch_size, make_task
-from app.services.new_task import NewTask, read_new_task
+from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.task import Task
+from mcp_queue.services.enqueueing import EnqueueRules, Origin, check_batch_size, make_task
+from mcp_queue.services.new_task import NewTask, read_new_task
 from tests.support.clock import HOUR, START
 
 RULES = EnqueueRules(payload_models=common_payloads())

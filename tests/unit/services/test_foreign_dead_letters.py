@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import DeadLetter
-from app.domain.retry import dead_letter
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.services.foreign_dead_letters import ForeignDeadLetters
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import DeadLetter
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.services.foreign_dead_letters import ForeignDeadLetters
 from tests.support.consumer import standard
 
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.domain.errors import BackendUnavailableError
-from app.services.jobs import Job, running
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.services.jobs import Job, running
 
 
 async def test_a_job_that_fails_is_done_again_at_its_next_time() -> None:

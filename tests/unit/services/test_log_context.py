@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.services.log_context import current_log_fields, log_fields
+from mcp_queue.services.log_context import current_log_fields, log_fields
 
 
 def test_fields_hold_inside_and_add_up() -> None:

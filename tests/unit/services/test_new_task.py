@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import InvalidTaskError
-from app.domain.payloads import CollaborationPayload, EmbeddingPayload, WebhookPayload
-from app.services.new_task import BatchTask, NewTask, read_new_task
-from app.services.validation import MAX_ERRORS, validated
+from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.payloads import CollaborationPayload, EmbeddingPayload, WebhookPayload
+from mcp_queue.services.new_task import BatchTask, NewTask, read_new_task
+from mcp_queue.services.validation import MAX_ERRORS, validated
 
 LONG_NAME = "n" * 5000
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.errors import CallbackFailedError, CallbackRejectedError, LedgerUnavailableError
-from app.domain.failed_tasks import FailureNotice
-from app.ports import Notifier
-from app.services.notifying import MOST_TRIES, TIME_LIMIT, WINDOW, Notifying, notifying
+from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, LedgerUnavailableError
+from mcp_queue.domain.failed_tasks import FailureNotice
+from mcp_queue.ports import Notifier
+from mcp_queue.services.notifying import MOST_TRIES, TIME_LIMIT, WINDOW, Notifying, notifying
 from tests.support.clock import HOUR, MINUTE, SECOND
 from tests.support.letters import LetterKit, letters
 
@@ -107,7 +107,7 @@ async def test_notifier_that_never_answers_is_given_up_in_time(
     kit: LetterKit, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried again later, like one that fails."""
-    monkeypatch.setattr("app.services.notifying.TIME_LIMIT", timedelta(0))
+    monkeypatch.setattr("mcp_queue.services.notifying.TIME_LIMIT", timedelta(0))
     assert timedelta(0) < TIME_LIMIT < MINUTE
     await kit.store(*letters(1))
     await kit.clock.advance(WINDOW + SECOND)

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.errors import BackendUnavailableError, QueueError, QueueFullError
-from app.domain.queues import Backend, QueueKind, QueueSpec, QueueStats
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task
-from app.services.priority_queue import PriorityQueue
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import BackendUnavailableError, QueueError, QueueFullError
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.services.priority_queue import PriorityQueue
 from tests.support.clock import NOW, SECOND, START
 
 SPEC = QueueSpec(name="work", kind=QueueKind.PRIORITY, backend=Backend.MEMORY)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.domain.delivery import Accepted
-from app.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task, TaskStatus
-from app.services.promotion import REST, Promoter
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.services.promotion import REST, Promoter
 from tests.support.consumer import CountingMetrics, standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.domain.delivery import Delivery
-from app.domain.errors import BackendUnavailableError, LedgerUnavailableError, RateLimitedError
-from app.services.purges import Purges, watch_purges
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, RateLimitedError
+from mcp_queue.services.purges import Purges, watch_purges
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_task
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.memory import MemoryQueue
-from app.domain.errors import (
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.errors import (
     DelayNotSupportedError,
     InvalidTaskError,
     LedgerDisabledError,
@@ -15,16 +15,16 @@ from app.domain.errors import (
     QueueError,
     QueueNotFoundError,
 )
-from app.domain.queues import QueueKind, QueueSpec, QueueStats
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import TaskStatus
-from app.services.enqueueing import EnqueueRules
-from app.services.new_task import BatchTask, NewTask
-from app.services.priority_queue import PriorityQueue
-from app.services.producing import ProducerQueue
-from app.services.purges import Purges
-from app.services.queue_manager import QueueManager
-from app.services.submission import Draft, Enqueued, IdempotencyKey, Submission
+from mcp_queue.domain.queues import QueueKind, QueueSpec, QueueStats
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.new_task import BatchTask, NewTask
+from mcp_queue.services.priority_queue import PriorityQueue
+from mcp_queue.services.producing import ProducerQueue
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.queue_manager import QueueManager
+from mcp_queue.services.submission import Draft, Enqueued, IdempotencyKey, Submission
 from tests.support.clock import HOUR, MINUTE, NOW
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.ledger import LedgerHarness, a_task

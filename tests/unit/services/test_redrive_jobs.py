@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.dead_letters import RedriveProgress
-from app.domain.errors import BackendUnavailableError, InvalidTaskError, LedgerUnavailableError
-from app.domain.failed_tasks import FailedTaskFilter, Redrive, RedriveStatus
-from app.services.redrive_jobs import LEASE
-from app.services.stored_dead_letters import StoredDeadLetters
+from mcp_queue.domain.dead_letters import RedriveProgress
+from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, LedgerUnavailableError
+from mcp_queue.domain.failed_tasks import FailedTaskFilter, Redrive, RedriveStatus
+from mcp_queue.services.redrive_jobs import LEASE
+from mcp_queue.services.stored_dead_letters import StoredDeadLetters
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import a_letter
 from tests.support.letters import LetterKit, letters

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.failed_tasks import FailedTaskFilter
-from app.domain.ledger import TaskFilter
-from app.services.retention import PAUSE, Retention, pruning
+from mcp_queue.domain.failed_tasks import FailedTaskFilter
+from mcp_queue.domain.ledger import TaskFilter
+from mcp_queue.services.retention import PAUSE, Retention, pruning
 from tests.support.clock import MINUTE, START
 from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.adapters.cron import next_tick
-from app.domain.errors import InvalidTaskError, LedgerDisabledError, NotFoundError, QueueFullError
-from app.domain.ledger import TaskFilter, TaskView
-from app.domain.schedules import Misfire, Schedule
-from app.services.scheduling import NewSchedule, Scheduling, minding_the_time
+from mcp_queue.adapters.cron import next_tick
+from mcp_queue.domain.errors import InvalidTaskError, LedgerDisabledError, NotFoundError, QueueFullError
+from mcp_queue.domain.ledger import TaskFilter, TaskView
+from mcp_queue.domain.schedules import Misfire, Schedule
+from mcp_queue.services.scheduling import NewSchedule, Scheduling, minding_the_time
 from tests.support.clock import HOUR, MINUTE, NOW, START
 from tests.support.gateway import GatewayKit
 from tests.support.ledger import LedgerHarness

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.dead_letters import RedriveOutcome, RedriveProgress
-from app.domain.errors import (
+from mcp_queue.domain.dead_letters import RedriveOutcome, RedriveProgress
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
     LedgerUnavailableError,
@@ -15,10 +15,10 @@ from app.domain.errors import (
     QueueNotFoundError,
     TaskNotFoundError,
 )
-from app.domain.failed_tasks import FailedTask, FailedTaskFilter, RedriveStatus
-from app.domain.task import TaskStatus
-from app.services.letter_edits import LetterEdits
-from app.services.stored_dead_letters import watch_ages
+from mcp_queue.domain.failed_tasks import FailedTask, FailedTaskFilter, RedriveStatus
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.services.letter_edits import LetterEdits
+from mcp_queue.services.stored_dead_letters import watch_ages
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import a_letter, a_task, an_end
 from tests.support.letters import LetterKit, letters

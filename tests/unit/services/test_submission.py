@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.domain.claims import Answer
-from app.domain.errors import (
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.claims import Answer
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
@@ -16,10 +16,10 @@ from app.domain.errors import (
     QueueFullError,
     TaskTooLargeError,
 )
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import Task, TaskStatus
-from app.services.priority_queue import PriorityQueue
-from app.services.submission import Enqueued, IdempotencyKey, Replayed, Submission, request_hash
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.services.priority_queue import PriorityQueue
+from mcp_queue.services.submission import Enqueued, IdempotencyKey, Replayed, Submission, request_hash
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.consumer import CountingMetrics, fifo, standard
 from tests.support.ledger import LedgerHarness, a_task, enqueue_ledger

@@ -2,12 +2,17 @@
 
 import pytest
 
-from app.adapters.memory import MemoryQueue
-from app.domain.errors import LedgerDisabledError, LedgerUnavailableError, TaskAlreadyEndedError, TaskNotFoundError
-from app.domain.ledger import InvalidCursorError, TaskFilter
-from app.domain.serialization import JsonTaskSerializer
-from app.domain.task import TaskStatus
-from app.services.task_records import TaskRecords
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.errors import (
+    LedgerDisabledError,
+    LedgerUnavailableError,
+    TaskAlreadyEndedError,
+    TaskNotFoundError,
+)
+from mcp_queue.domain.ledger import InvalidCursorError, TaskFilter
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.services.task_records import TaskRecords
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.consumer import standard
 from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution

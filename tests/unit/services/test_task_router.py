@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from app.domain.errors import InvalidPayloadError, PermanentError, RetryableError, UnknownTaskTypeError
-from app.domain.payloads import EmbeddingPayload
-from app.domain.task import JsonValue, Task
-from app.services.log_context import current_log_fields, log_fields
-from app.services.task_router import TaskRouter, _settle
+from mcp_queue.domain.errors import InvalidPayloadError, PermanentError, RetryableError, UnknownTaskTypeError
+from mcp_queue.domain.payloads import EmbeddingPayload
+from mcp_queue.domain.task import JsonValue, Task
+from mcp_queue.services.log_context import current_log_fields, log_fields
+from mcp_queue.services.task_router import TaskRouter, _settle
 
 
 class Greeter:

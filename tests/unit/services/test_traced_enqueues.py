@@ -2,15 +2,15 @@
 
 import pytest
 
-from app.domain.errors import InvalidTaskError, QueueFullError
-from app.domain.task import Task
-from app.ports import Tracer
-from app.services.enqueueing import EnqueueRules
-from app.services.new_task import NewTask
-from app.services.purges import Purges
-from app.services.queue_manager import QueueManager
-from app.services.submission import Draft, Submission
-from app.services.tracing import NO_TRACER
+from mcp_queue.domain.errors import InvalidTaskError, QueueFullError
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Tracer
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.new_task import NewTask
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.queue_manager import QueueManager
+from mcp_queue.services.submission import Draft, Submission
+from mcp_queue.services.tracing import NO_TRACER
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit
 from tests.support.traces import TRACEPARENT, RecordedTraces, attributes_of, traceparent_of

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.domain.delivery import Delivery
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.task import Task
-from app.services.tracing import NO_TRACER
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.task import Task
+from mcp_queue.services.tracing import NO_TRACER
 from tests.support.clock import START
 
 QUEUE = QueueSpec(name="tasks", kind=QueueKind.STANDARD, backend=Backend.MEMORY)

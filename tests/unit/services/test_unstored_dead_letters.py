@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.domain.dead_letters import RedriveOutcome, RedriveProgress
-from app.domain.errors import (
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.dead_letters import RedriveOutcome, RedriveProgress
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
     LedgerDisabledError,
@@ -18,11 +18,11 @@ from app.domain.errors import (
     TaskNotFoundError,
     VisibilityTimeoutError,
 )
-from app.domain.failed_tasks import FailedTaskFilter, RedriveStatus
-from app.domain.queues import Backend
-from app.services import looking
-from app.services.letter_edits import LetterEdits
-from app.services.sources import Sources
+from mcp_queue.domain.failed_tasks import FailedTaskFilter, RedriveStatus
+from mcp_queue.domain.queues import Backend
+from mcp_queue.services import looking
+from mcp_queue.services.letter_edits import LetterEdits
+from mcp_queue.services.sources import Sources
 from tests.support.clock import NOW, SECOND
 from tests.support.consumer import standard
 from tests.support.ledger import a_task

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from app.services.log_context import log_fields
-from app.telemetry.logs import LogFormat, configure_logging
+from mcp_queue.services.log_context import log_fields
+from mcp_queue.telemetry.logs import LogFormat, configure_logging
 
-logger = logging.getLogger("app.test")
+logger = logging.getLogger("mcp_queue.test")
 
 
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
     """Give the process its own logging back after each test."""
-    loggers = [logging.getLogger(name) for name in (None, "app", "shop")]
+    loggers = [logging.getLogger(name) for name in (None, "mcp_queue", "shop")]
     levels, handlers = [each.level for each in loggers], loggers[0].handlers[:]
     yield
     loggers[0].handlers[:] = handlers
@@ -51,7 +51,7 @@ def test_a_line_is_one_json_object_with_its_fields() -> None:
     assert entry.pop("ts").endswith("Z")
     assert {
         "level": "warning",
-        "logger": "app.test",
+        "logger": "mcp_queue.test",
         "message": "attempt 2 failed",
         "task_id": "1",
         "task_type": "echo",
@@ -105,7 +105,7 @@ def test_an_exceptions_text_forges_no_line_of_text() -> None:
     logger.error("failed", exc_info=LookupError(FORGED))
 
     first, *others = stream.getvalue().splitlines()
-    assert first.endswith("error   app.test: failed")
+    assert first.endswith("error   mcp_queue.test: failed")
     assert others
     assert all(line.startswith("    ") for line in others)
     assert "\x1b" not in stream.getvalue()
@@ -117,7 +117,7 @@ def test_text_shows_the_fields_behind_the_message() -> None:
 
     logger.info("done", extra={"task_id": "1", "reason": "no answer"})
 
-    assert stream.getvalue().endswith(' info    app.test: done task_id=1 reason="no answer"\n')
+    assert stream.getvalue().endswith(' info    mcp_queue.test: done task_id=1 reason="no answer"\n')
 
 
 def test_auto_is_text_on_a_terminal_and_json_elsewhere() -> None:
@@ -129,14 +129,14 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere() -> None:
     configure_logging("info", "auto", pipe)
     logger.info("hello")
 
-    assert "app.test: hello" in terminal.getvalue()
+    assert "mcp_queue.test: hello" in terminal.getvalue()
     assert json.loads(pipe.getvalue())["message"] == "hello"
 
 
 def test_debug_is_for_the_product_and_not_for_libraries() -> None:
     """Libraries write bodies and credentials when they debug."""
     stream = io.StringIO()
-    configure_logging("debug", "text", stream, packages=("app", "shop"))
+    configure_logging("debug", "text", stream, packages=("mcp_queue", "shop"))
 
     logger.debug("ours")
     logging.getLogger("shop.handlers").debug("the project's")

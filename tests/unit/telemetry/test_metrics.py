@@ -8,10 +8,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from app.domain.queues import QueueStats
-from app.domain.task import TaskStatus
-from app.ports import Metrics
-from app.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.domain.queues import QueueStats
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.ports import Metrics
+from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
 
 
 def a_pair() -> tuple[CollectorRegistry, Metrics]:
@@ -182,8 +182,8 @@ def test_dead_letters_are_counted() -> None:
 WORKER = """
 import sys
 from prometheus_client import CollectorRegistry
-from app.domain.queues import QueueStats
-from app.telemetry.metrics import PrometheusMetrics
+from mcp_queue.domain.queues import QueueStats
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 metrics = PrometheusMetrics(CollectorRegistry(), {"echo"})
 for _ in range(int(sys.argv[1])):
     metrics.enqueued("tasks", "echo")

@@ -9,14 +9,19 @@ from datetime import timedelta
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from app.adapters.clock import FakeClock
-from app.domain.delivery import Delivery
-from app.domain.errors import BackendUnavailableError, CallbackFailedError, CallbackRejectedError, RefusedAddressError
-from app.domain.queues import Backend, QueueKind, QueueSpec
-from app.domain.task import Task
-from app.ports import CallbackRequest, CallbackResponse
-from app.telemetry.logs import JsonFormatter
-from app.telemetry.spans import TracedCallbackSender, current_trace_id
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import (
+    BackendUnavailableError,
+    CallbackFailedError,
+    CallbackRejectedError,
+    RefusedAddressError,
+)
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import CallbackRequest, CallbackResponse
+from mcp_queue.telemetry.logs import JsonFormatter
+from mcp_queue.telemetry.spans import TracedCallbackSender, current_trace_id
 from tests.support.callbacks import a_request
 from tests.support.clock import START
 from tests.support.traces import (

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from app.telemetry import exporting
-from app.telemetry.tracing import configure_tracing
+from mcp_queue.telemetry import exporting
+from mcp_queue.telemetry.tracing import configure_tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
@@ -72,8 +72,8 @@ def test_a_collector_that_does_not_answer_holds_up_no_process(monkeypatch: pytes
 def test_traces_that_are_off_cost_no_import() -> None:
     """The SDK and the instrumentation are not loaded for nothing, neither by the gateway nor by the consumer."""
     code = (
-        "import sys, app.wiring.consumer, app.wiring.gateway;"
-        "from app.telemetry.tracing import configure_tracing; configure_tracing('x', {});"
+        "import sys, mcp_queue.wiring.consumer, mcp_queue.wiring.gateway;"
+        "from mcp_queue.telemetry.tracing import configure_tracing; configure_tracing('x', {});"
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.instr')) for name in sys.modules))"
     )
 

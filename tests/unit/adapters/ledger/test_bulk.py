@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.adapters.ledger.bulk import Bulk, clean, columnwise
+from mcp_queue.adapters.ledger.bulk import Bulk, clean, columnwise
 
 STATEMENT = Bulk({"id": "text", "count": "bigint"}, "SELECT tasks.id FROM batch JOIN tasks USING (id) {lock}")
 

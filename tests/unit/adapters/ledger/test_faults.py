@@ -8,7 +8,7 @@ from asyncpg.exceptions import _base  # type: ignore[import-untyped]  # it ships
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.adapters.ledger.faults import DATABASE_ERRORS, Fault, classify, explain
+from mcp_queue.adapters.ledger.faults import DATABASE_ERRORS, Fault, classify, explain
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:

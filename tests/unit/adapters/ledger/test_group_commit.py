@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.adapters.ledger import group_commit
-from app.adapters.ledger.group_commit import GroupCommit
-from app.domain.errors import LedgerUnavailableError
+from mcp_queue.adapters.ledger import group_commit
+from mcp_queue.adapters.ledger.group_commit import GroupCommit
+from mcp_queue.domain.errors import LedgerUnavailableError
 
 
 class Writes:

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.sqs.apply import Installer, Standard, differences, wanted_attributes
-from app.domain.errors import QueueSetupError
-from app.domain.queues import QueueKind
+from mcp_queue.adapters.sqs.apply import Installer, Standard, differences, wanted_attributes
+from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.queues import QueueKind
 from tests.support.sqs import sqs_spec
 from tests.support.strict_sqs import StrictWorld
 

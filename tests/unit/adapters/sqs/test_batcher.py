@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqs.batcher import Batcher, BatchLimits
-from app.adapters.sqs.errors import ThrottledError, UnansweredError
-from app.domain.errors import BackendUnavailableError, InvalidTaskError, OverloadedError, QueueError
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqs.batcher import Batcher, BatchLimits
+from mcp_queue.adapters.sqs.errors import ThrottledError, UnansweredError
+from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, OverloadedError, QueueError
 from tests.support.clock import MINUTE
 
 

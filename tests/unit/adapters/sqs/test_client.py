@@ -9,9 +9,9 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from app.adapters.sqs.client import POLL_GRACE, Client, Polls
-from app.adapters.sqs.errors import ThrottledError, UnansweredError
-from app.domain.errors import BackendUnavailableError
+from mcp_queue.adapters.sqs.client import POLL_GRACE, Client, Polls
+from mcp_queue.adapters.sqs.errors import ThrottledError, UnansweredError
+from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.clock import NOW
 from tests.support.sqs import CountedCalls
 from tests.support.strict_sqs import client_error

@@ -14,8 +14,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import EndpointConnectionError
 
-from app.adapters.clock import FakeClock
-from app.adapters.sqs.direct import Direct, Endpoint, Signer, endpoint_of
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.sqs.direct import Direct, Endpoint, Signer, endpoint_of
 from tests.support.clock import START
 
 URL = "https://sqs.eu-central-1.amazonaws.com/"

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from botocore.loaders import Loader
 
-from app.adapters.sqs.errors import (
+from mcp_queue.adapters.sqs.errors import (
     MEANINGS,
     ThrottledError,
     canonical,
@@ -14,7 +14,7 @@ from app.adapters.sqs.errors import (
     of_entry,
     translated,
 )
-from app.domain.errors import (
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
     QueueError,

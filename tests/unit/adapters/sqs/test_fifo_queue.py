@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.domain.delivery import Accepted, DeadLetter
-from app.domain.errors import (
+from mcp_queue.domain.delivery import Accepted, DeadLetter
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     DelayNotSupportedError,
     InvalidTaskError,
     VisibilityTimeoutError,
 )
-from app.domain.retry import dead_letter
+from mcp_queue.domain.retry import dead_letter
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
 from tests.support.queues import make_task
 from tests.support.strict_sqs import StrictWorld

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from app.adapters.sqs.info import QueueInfo, RedrivePolicy, resolve, warnings_of
-from app.domain.errors import QueueSetupError
-from app.domain.queues import QueueKind
+from mcp_queue.adapters.sqs.info import QueueInfo, RedrivePolicy, resolve, warnings_of
+from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.queues import QueueKind
 from tests.support.sqs import sqs_spec
 from tests.support.strict_sqs import StrictWorld, client_error
 

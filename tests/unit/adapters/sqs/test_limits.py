@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.adapters.sqs import limits
-from app.domain.errors import InvalidTaskError, VisibilityTimeoutError
+from mcp_queue.adapters.sqs import limits
+from mcp_queue.domain.errors import InvalidTaskError, VisibilityTimeoutError
 from tests.support.clock import HOUR, NOW, SECOND
 
 

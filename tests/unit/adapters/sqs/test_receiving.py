@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.adapters.sqs import receiving
-from app.adapters.sqs.receiving import PAYLOAD_PAUSE
-from app.domain.delivery import DeadLetter
-from app.domain.retry import dead_letter
+from mcp_queue.adapters.sqs import receiving
+from mcp_queue.adapters.sqs.receiving import PAYLOAD_PAUSE
+from mcp_queue.domain.delivery import DeadLetter
+from mcp_queue.domain.retry import dead_letter
 from tests.support.clock import MINUTE, NOW, SECOND, START
 from tests.support.payloads import MemoryPayloads
 from tests.support.queues import make_task

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.adapters.sqs.messages import own
-from app.domain.delivery import Accepted, DeadLetter, Delivery
-from app.domain.errors import (
+from mcp_queue.adapters.sqs.messages import own
+from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
     NotSupportedError,
@@ -17,9 +17,9 @@ from app.domain.errors import (
     TaskTooLargeError,
     VisibilityTimeoutError,
 )
-from app.domain.retry import dead_letter
-from app.domain.task import Task
-from app.ports import Queue
+from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Queue
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
 from tests.support.queues import make_task
 from tests.support.strict_sqs import StrictWorld, client_error

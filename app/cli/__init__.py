@@ -1,5 +1,0 @@
-"""The command line. What a command needs is imported when it runs, so that ``--help`` answers at once."""
-
-from app.cli.application import main
-
-__all__ = ["main"]

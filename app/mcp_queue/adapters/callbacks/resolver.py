@@ -1,0 +1,86 @@
+"""Resolves names to addresses that may be called.
+
+The connection goes to exactly these, so that no second look-up can answer differently.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import ip_address
+from typing import TypeAlias
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from mcp_queue.domain.addresses import EgressPolicy, refusal
+from mcp_queue.domain.errors import RefusedAddressError
+
+#: Returns the addresses of a name; raises ``OSError`` where it has none.
+Lookup: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+
+
+class CheckedResolver(AbstractResolver):
+    """Keeps of a name's addresses those that ``policy`` allows."""
+
+    def __init__(self, policy: EgressPolicy, lookup: Lookup) -> None:
+        """Ask ``lookup`` for the addresses."""
+        self._policy = policy
+        self._lookup = lookup
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # aiohttp's signature; it sorts by itself
+    ) -> list[ResolveResult]:
+        """Return the allowed addresses of ``host``.
+
+        Raises:
+            OSError: it has no address.
+            RefusedAddressError: none of its addresses is allowed. The message is shown to clients and names none,
+                or it would tell them what lies in networks that they cannot see.
+
+        """
+        addresses = [ip_address(text) for text in await self._lookup(host)]
+        if not addresses:
+            raise OSError("the name has no address")
+        allowed = [address for address in addresses if refusal(address, self._policy) is None]
+        if not allowed:
+            raise RefusedAddressError("the URL's host has no address that this service may call")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,  # noqa: PLR2004  # that is its name
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in allowed
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: the look-up belongs to whoever made it."""
+
+
+class SystemLookup:
+    """The operating system's resolver, in threads of its own.
+
+    The loop's shared threads are few, and a client may name a host whose name server takes its time.
+    """
+
+    def __init__(self, threads: int = 32) -> None:
+        """Let at most ``threads`` look-ups run at once."""
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
+
+    async def __call__(self, host: str) -> list[str]:
+        """Return the addresses of ``host``."""
+        # As bytes, since Python would apply its own rules for international names to text.
+        look_up = partial(socket.getaddrinfo, host.encode("ascii"), None, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(address[0]) for *_, address in found]
+
+    def close(self) -> None:
+        """Let look-ups under way end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

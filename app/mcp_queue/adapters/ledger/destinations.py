@@ -1,0 +1,89 @@
+"""Destinations of callbacks."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_queue.adapters.ledger.database import Database
+from mcp_queue.adapters.ledger.tables import destination_reports, paused_destinations
+from mcp_queue.adapters.ledger.upserts import upsert
+from mcp_queue.domain.operators import DestinationReport, DestinationView
+
+
+class SqlDestinations:
+    """The ``Destinations`` of a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep pauses and reports in ``database``."""
+        self._database = database
+
+    async def pause(self, name: str) -> None:
+        """Let no consumer call ``name``."""
+
+        async def store(connection: AsyncConnection) -> None:
+            await connection.execute(upsert(connection, paused_destinations, {"name": name}))
+
+        await self._database.write(store, "pause")
+
+    async def resume(self, name: str) -> None:
+        """Let consumers call ``name`` again."""
+        gone = delete(paused_destinations).where(paused_destinations.c.name == name)
+        await self._database.write(lambda connection: connection.execute(gone), "pause")
+
+    async def paused(self) -> frozenset[str]:
+        """Return the names of all paused destinations."""
+        return await self._database.read(_paused)
+
+    async def publish(self, reports: Sequence[DestinationReport]) -> None:
+        """Replace what a consumer told about these destinations before."""
+        values = [
+            {
+                "name": report.name,
+                "consumer": report.consumer,
+                "state": report.state,
+                "reported_at": report.reported_at,
+                "figures": dict(report.figures),
+            }
+            for report in sorted(reports, key=lambda report: (report.name, report.consumer))
+        ]
+
+        async def store(connection: AsyncConnection) -> None:
+            replaced = ("state", "reported_at", "figures")
+            await connection.execute(upsert(connection, destination_reports, values, replaced=replaced))
+
+        if values:
+            await self._database.write(store, "publish", durable=False)
+
+    async def list_destinations(self, reported_after: datetime) -> Sequence[DestinationView]:
+        """Return destinations by name: those reported since, and those paused."""
+        statement = (
+            select(destination_reports)
+            .where(destination_reports.c.reported_at > reported_after)
+            .order_by(destination_reports.c.consumer)
+        )
+
+        async def find(connection: AsyncConnection) -> list[DestinationView]:
+            paused = await _paused(connection)
+            reports: defaultdict[str, list[DestinationReport]] = defaultdict(list)
+            for row in await connection.execute(statement):
+                reports[row.name].append(_report(row))
+            return [
+                DestinationView(name, name in paused, tuple(reports.get(name, ())))
+                for name in sorted(paused | reports.keys())
+            ]
+
+        return await self._database.read(find)
+
+
+async def _paused(connection: AsyncConnection) -> frozenset[str]:
+    return frozenset(row.name for row in await connection.execute(select(paused_destinations)))
+
+
+def _report(row: Row[Any]) -> DestinationReport:
+    return DestinationReport(
+        name=row.name, consumer=row.consumer, state=row.state, reported_at=row.reported_at, figures=row.figures
+    )

@@ -1,0 +1,101 @@
+"""Ways to tell people of dead letters."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from mcp_queue.domain.failed_tasks import FailureNotice
+from mcp_queue.domain.serialization import format_time
+from mcp_queue.domain.strict_json import dumps
+from mcp_queue.ports import CallbackRequest, CallbackSender
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = timedelta(seconds=10)
+#: Longest reason that one line of a message repeats.
+_REASON = 200
+
+
+class LogNotifier:
+    """Writes a log line."""
+
+    async def notify(self, notice: FailureNotice) -> None:
+        """Write it as a warning."""
+        extra = {
+            "queue": notice.queue,
+            "task_type": notice.type,
+            "count": notice.count,
+            "first_failed_at": format_time(notice.first_failed_at),
+            "last_failed_at": format_time(notice.last_failed_at),
+            "examples": [dict(example) for example in notice.examples],
+        }
+        logger.warning("dead letters", extra=extra)
+
+
+class WebhookNotifier:
+    """Posts JSON to a URL."""
+
+    def __init__(self, sender: CallbackSender, url: str, headers: Mapping[str, str]) -> None:
+        """Post to ``url`` with ``headers``."""
+        self._sender = sender
+        self._url = url
+        self._headers = headers
+
+    async def notify(self, notice: FailureNotice) -> None:
+        """Post every member of the notice."""
+        content = {
+            "event": "dead_letters",
+            "queue": notice.queue,
+            "type": notice.type,
+            "count": notice.count,
+            "first_failed_at": format_time(notice.first_failed_at),
+            "last_failed_at": format_time(notice.last_failed_at),
+            "examples": [dict(example) for example in notice.examples],
+        }
+        await post(self._sender, self._url, content, self._headers)
+
+
+class SlackNotifier:
+    """Posts a message as Slack's incoming webhooks take it, and those of Mattermost and others."""
+
+    def __init__(self, sender: CallbackSender, url: str) -> None:
+        """Post to ``url``."""
+        self._sender = sender
+        self._url = url
+
+    async def notify(self, notice: FailureNotice) -> None:
+        """Post the count and the examples as text."""
+        await post(self._sender, self._url, {"text": slack_text(notice)}, {})
+
+
+def slack_text(notice: FailureNotice) -> str:
+    """Return ``notice`` in Slack's own markup; what comes from tasks can neither mention anybody nor link."""
+    tasks = "1 task" if notice.count == 1 else f"{notice.count} tasks"
+    kind = f" of type `{_plain(notice.type)}`" if notice.type is not None else ""
+    head = f"*{tasks}{kind} dead-lettered* in queue `{_plain(notice.queue)}`, {_span(notice)}"
+    examples = [f"• `{_plain(one['id'])}`: {_plain(one['reason'])}" for one in notice.examples]
+    return "\n".join([head, *examples])
+
+
+async def post(sender: CallbackSender, url: str, content: object, headers: Mapping[str, str]) -> None:
+    """Post ``content`` as JSON; raises as ``CallbackSender.send`` does."""
+    await sender.send(
+        CallbackRequest(
+            url=url,
+            body=dumps(content).encode(),
+            timeout=_TIMEOUT,
+            headers={"Content-Type": "application/json", **headers},
+        )
+    )
+
+
+def _span(notice: FailureNotice) -> str:
+    first, last = (f"{moment:%Y-%m-%d %H:%M:%S} UTC" for moment in (notice.first_failed_at, notice.last_failed_at))
+    return f"at {first}" if first == last else f"from {first} to {last}"
+
+
+def _plain(text: str) -> str:
+    # https://docs.slack.dev/messaging/formatting-message-text#escaping
+    cut = text if len(text) <= _REASON else f"{text[:_REASON]}…"
+    line = " ".join(cut.replace("`", "'").split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,97 @@
+"""One file, opened by one process."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mcp_queue.adapters.polling import Arrivals
+from mcp_queue.adapters.sqlite.moves import Shelf
+from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
+from mcp_queue.adapters.sqlite.queue import Access, SqliteQueue
+from mcp_queue.adapters.sqlite.reader import Reader
+from mcp_queue.adapters.sqlite.schema import check_sqlite, prepare_file
+from mcp_queue.adapters.sqlite.watcher import Watcher
+from mcp_queue.adapters.sqlite.writer import Writer
+from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.serialization import TaskSerializer
+from mcp_queue.ports import Clock
+
+
+class SqliteBackend:
+    """All queues of one file, for one event loop. An async context manager.
+
+    Leases and delays are kept in the machine's time of day, the one clock that its processes share and that outlives
+    them: a step of it moves them along. The order of FIFO groups does not depend on it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        serializer: TaskSerializer,
+        busy_timeout: timedelta = timedelta(seconds=5),
+    ) -> None:
+        """Use the file at ``path``, which is made where there is none; wait ``busy_timeout`` for other processes."""
+        self._path = path
+        self._clock = clock
+        self._busy_timeout = busy_timeout
+        self._arrivals: dict[str, Arrivals] = {}
+        self._specs: dict[str, QueueSpec] = {}
+        self._writer = Writer(path, clock=clock, busy_timeout=busy_timeout, on_arrival=self._wake)
+        self._reader = Reader(path, busy_timeout)
+        self._watcher = Watcher(path, on_change=self._wake_all)
+        self._access = Access(self._writer, self._reader, self._watcher, clock, serializer)
+        self.pauses = SqlitePauseSwitch(self._writer, self._reader)
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            NotSupportedError: this SQLite is too old, or the file is from a newer version of the product.
+            BackendUnavailableError: the file is damaged, locked or cannot be written.
+
+        """
+        check_sqlite()
+        try:
+            await asyncio.to_thread(prepare_file, self._path, self._busy_timeout)
+        except (OSError, sqlite3.Error) as error:
+            message = f"cannot open the embedded queue's file {self._path}: {error}"
+            raise BackendUnavailableError(message) from error
+        self._writer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish what was asked for, then close the file. Who waits for messages gets ``BackendUnavailableError``."""
+        self._writer.refuse()
+        self._wake_all()
+        self._watcher.close()
+        await self._writer.close()
+        await self._reader.close()
+
+    def queue(self, spec: QueueSpec) -> SqliteQueue:
+        """Return the queue of ``spec``. Its dead-letter queue is the one of that name in this file."""
+        self._specs[spec.name] = spec
+        arrivals = self._arrivals.setdefault(spec.name, Arrivals(self._clock))
+        return SqliteQueue(spec, self._access, arrivals, shelf=lambda: self._shelf(spec))
+
+    def _shelf(self, spec: QueueSpec) -> Shelf | None:
+        if spec.dead_letter_queue is None:
+            return None
+        dead_letters = self._specs.get(spec.dead_letter_queue)
+        return Shelf(spec.dead_letter_queue, None if dead_letters is None else dead_letters.group_of(None))
+
+    def _wake(self, queues: Iterable[str]) -> None:
+        for name in queues:
+            if (arrivals := self._arrivals.get(name)) is not None:
+                arrivals.wake()
+
+    def _wake_all(self) -> None:
+        self._wake(list(self._arrivals))

@@ -1,0 +1,36 @@
+"""The lines of FIFO groups: only a line's head has a time from which it can be received."""
+
+from collections.abc import Iterable
+
+from mcp_queue.adapters.sqlite.command import Transaction
+from mcp_queue.adapters.sqlite.rows import in_chunks, rows_of
+
+# Its acceptance, not this moment: groups take turns by the age of their heads. Bounded, since a clock may step back.
+_PROMOTE = """
+    WITH lines (group_key) AS (VALUES {rows})
+    UPDATE messages SET visible_at = min(sent_at, ?)
+    WHERE visible_at IS NULL AND seq IN (
+      SELECT (SELECT min(seq) FROM messages WHERE queue = ? AND group_key = lines.group_key AND line = 1) FROM lines
+    )
+"""
+_DUE = "SELECT seq, group_key FROM messages WHERE queue = ? AND line = 0 AND visible_at <= ? ORDER BY visible_at, seq"
+_PLACE = """
+    UPDATE messages SET seq = (SELECT max(seq) + 1 FROM messages), line = 1, visible_at = NULL WHERE seq = ?
+"""
+
+
+def promote_heads(transaction: Transaction, queue: str, groups: Iterable[str]) -> None:
+    """Let the first message of each group be received, if the one before it has gone."""
+    for names in in_chunks(sorted(set(groups))):
+        statement = _PROMOTE.format(rows=rows_of(1, len(names)))
+        transaction.connection.execute(statement, (*names, transaction.now, queue))
+    transaction.woken.add(queue)
+
+
+def line_up_due(transaction: Transaction, queue: str) -> None:
+    """Give delayed messages that have come due their place at the end of their line, before anything later joins it."""
+    due = transaction.connection.execute(_DUE, (queue, transaction.now)).fetchall()
+    for seq, _ in due:
+        transaction.connection.execute(_PLACE, (seq,))
+    if due:
+        promote_heads(transaction, queue, [group for _, group in due])

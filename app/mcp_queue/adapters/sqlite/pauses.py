@@ -1,0 +1,26 @@
+"""Which queues of the file are paused."""
+
+from mcp_queue.adapters.sqlite.maintain import SetPaused
+from mcp_queue.adapters.sqlite.reader import Reader, paused_queues
+from mcp_queue.adapters.sqlite.writer import Writer
+
+
+class SqlitePauseSwitch:
+    """Implements ``PauseSwitch`` for every process that has the file."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        """Keep the names beside the messages."""
+        self._writer = writer
+        self._reader = reader
+
+    async def pause(self, queue: str) -> None:
+        """Remember that ``queue`` is paused."""
+        await self._writer.submit(SetPaused(queue, paused=True))
+
+    async def resume(self, queue: str) -> None:
+        """Forget that ``queue`` was paused."""
+        await self._writer.submit(SetPaused(queue, paused=False))
+
+    async def paused(self) -> frozenset[str]:
+        """Return the paused queues."""
+        return await self._reader.ask(paused_queues)

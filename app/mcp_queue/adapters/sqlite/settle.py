@@ -1,0 +1,194 @@
+"""Ending leases, and extending them."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from mcp_queue.adapters.sqlite.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.fifo import promote_heads
+from mcp_queue.adapters.sqlite.moves import Shelf, move
+from mcp_queue.domain.errors import VisibilityTimeoutError
+from mcp_queue.domain.queues import MAX_LEASE
+
+# CROSS JOIN keeps SQLite from walking through all messages instead of through what is asked for.
+_HELD = """
+    SELECT seq, receipt, queue, group_key, line, received_at, attributes FROM json_each(?) AS asked CROSS JOIN messages
+    WHERE seq = json_extract(asked.value, '$[0]') AND receipt = json_extract(asked.value, '$[1]')
+"""
+_DELETE = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
+_EXTEND = "UPDATE messages SET visible_at = ? WHERE seq = ?"
+_RELEASE = """
+    UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = receive_count - 1
+    WHERE seq = ?
+"""
+_RESCHEDULE = """
+    UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = 0, attributes = ?, body = ?
+    WHERE seq = ?
+"""
+_REWRITE = "UPDATE messages SET attributes = ?, body = coalesce(?, body) WHERE seq = ?"
+
+
+class Receipt(NamedTuple):
+    """One receive of one message. It stays good after its lease has ended, until somebody else takes the message."""
+
+    seq: int
+    token: int
+
+    @classmethod
+    def of(cls, handle: str) -> "Receipt":
+        """Read a receipt handle.
+
+        Raises:
+            VisibilityTimeoutError: it is none of this backend's.
+
+        """
+        seq, _, token = handle.partition("-")
+        try:
+            return cls(int(seq), int(token))
+        except ValueError as error:
+            raise VisibilityTimeoutError from error
+
+    def handle(self) -> str:
+        """Return it as a text."""
+        return f"{self.seq}-{self.token}"
+
+
+class Held(NamedTuple):
+    """A message whose receipt is good."""
+
+    seq: int
+    token: int
+    queue: str
+    group: str | None
+    line: int | None
+    received_at: int
+    attributes: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extend(Command[None]):
+    """Hide a message until ``lease``, in microseconds, from now."""
+
+    receipt: Receipt
+    lease: int
+
+    @classmethod
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
+        """Extend each lease for itself."""
+        held = _held(transaction, commands)
+        return [command.apply(transaction, held.get(command.receipt)) for command in commands]
+
+    def apply(self, transaction: Transaction, message: Held | None) -> VisibilityTimeoutError | None:
+        """Extend the lease on ``message``, or return why not."""
+        if message is None:
+            return VisibilityTimeoutError()
+        until = transaction.now + self.lease
+        if until > message.received_at + microseconds(MAX_LEASE):
+            return VisibilityTimeoutError("a lease ends 12 hours after the receive at the latest")
+        transaction.connection.execute(_EXTEND, (until, message.seq))
+        transaction.woken.add(message.queue)  # it may be a shorter lease
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement(Command[None]):
+    """What ends a lease."""
+
+    receipt: Receipt
+
+    @classmethod
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
+        """Settle those whose receipt is good; each receipt is good once."""
+        held = _held(transaction, commands)
+        found = [(command, held.pop(command.receipt, None)) for command in commands]
+        cls._settle(transaction, [(command, message) for command, message in found if message is not None])
+        return [VisibilityTimeoutError() if message is None else None for _, message in found]
+
+    @classmethod
+    @abstractmethod
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None: ...
+
+
+class Complete(Settlement):
+    """Delete a message."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+        transaction.connection.execute(_DELETE, (json.dumps([message.seq for _, message in found]),))
+        _promote_next(transaction, [message for _, message in found])
+
+
+class Release(Settlement):
+    """Give a message back as if it had not been received."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+        for _, message in found:
+            transaction.connection.execute(_RELEASE, (transaction.now, message.seq))
+            transaction.woken.add(message.queue)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reschedule(Settlement):
+    """Give a message back with another body, to be received after ``delay`` microseconds."""
+
+    delay: int
+    attributes: str | None
+    body: str
+
+    @classmethod
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+        for command, message in found:
+            values = (transaction.now + command.delay, command.attributes, command.body, message.seq)
+            transaction.connection.execute(_RESCHEDULE, values)
+            transaction.woken.add(message.queue)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bury(Settlement):
+    """Move a message to ``shelf``. Without a ``body`` it keeps its own, and ``attributes`` join those it has."""
+
+    shelf: Shelf
+    origin: str
+    attributes: Mapping[str, str]
+    body: str | None
+
+    @classmethod
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+        for command, message in found:
+            kept = read_attributes(message.attributes) if command.body is None else {}
+            attributes = write_attributes({**kept, **command.attributes})
+            transaction.connection.execute(_REWRITE, (attributes, command.body, message.seq))
+            move(transaction, message.seq, command.shelf, origin=command.origin, redriven=False)
+        _promote_next(transaction, [message for _, message in found])
+
+
+def write_attributes(attributes: Mapping[str, str]) -> str | None:
+    """Return attributes as the file has them."""
+    return json.dumps(dict(attributes)) if attributes else None
+
+
+def read_attributes(text: str | None) -> dict[str, str]:
+    """Return attributes that the file has."""
+    return {} if text is None else dict(json.loads(text))
+
+
+def _held(transaction: Transaction, commands: Sequence[Extend] | Sequence[Settlement]) -> dict[Receipt, Held]:
+    asked = json.dumps([command.receipt for command in commands])
+    found = (Held(*values) for values in transaction.connection.execute(_HELD, (asked,)))
+    return {Receipt(message.seq, message.token): message for message in found}
+
+
+def _promote_next(transaction: Transaction, gone: Sequence[Held]) -> None:
+    lines: dict[str, list[str]] = {}
+    for message in gone:
+        if message.line and message.group is not None:
+            lines.setdefault(message.queue, []).append(message.group)
+    for queue, groups in lines.items():
+        promote_heads(transaction, queue, groups)

@@ -1,0 +1,190 @@
+"""Between tasks and what SQS carries: bodies, message attributes, groups and deduplication ids."""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, cast
+
+from mcp_queue.adapters.sqs import limits
+from mcp_queue.domain.delivery import DeadLetter, Delivery
+from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.serialization import MessageFacts, TaskSerializer, format_time
+from mcp_queue.domain.task import Task
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.type_defs import MessageTypeDef
+
+#: System attributes that every receive asks for; SQS sends none unasked.
+SYSTEM_ATTRIBUTES: Final = (
+    "ApproximateReceiveCount",
+    "SentTimestamp",
+    "MessageGroupId",
+    "MessageDeduplicationId",
+    "SequenceNumber",
+    "DeadLetterQueueSourceArn",
+)
+# A FIFO queue holds nothing back, so a task that was due later than this after its making was held by the ledger.
+_HELD = timedelta(seconds=1)
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+#: The value of a message attribute, as SQS spells it. Received binary ones are in the base64 of its JSON.
+Attribute = Mapping[str, str | bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message to be sent. ``delay`` is in seconds; a FIFO queue takes none."""
+
+    body: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    delay: int = 0
+    group: str | None = None
+    deduplication_id: str | None = None
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes that SQS counts: the body, and name, type and value of each attribute."""
+        body = len(self.body) if self.body.isascii() else len(self.body.encode())
+        return body + sum(_attribute_size(name, value) for name, value in self.attributes.items())
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class SqsDelivery(Delivery):
+    """A delivery with what is needed to send its message again unchanged.
+
+    ``wire`` is the message as it was received (its body may be a pointer to the true one). ``moved`` is true once its
+    successor was sent, so that a second try of settling it sends nothing twice.
+    """
+
+    wire: Message
+    moved: bool = False
+
+
+def own(delivery: Delivery) -> SqsDelivery:
+    """Return ``delivery`` as what it is: this package made it."""
+    assert isinstance(delivery, SqsDelivery), "a delivery is settled by the queue that it came from"
+    return delivery
+
+
+def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, delay: int = 0) -> Message:
+    """Return ``task`` as a message to a queue of ``spec``."""
+    group = limits.valid_id(spec.group_of(task.group))
+    return Message(
+        body=serializer.dumps(task),
+        attributes=_attributes(task),
+        delay=delay,
+        group=group,
+        deduplication_id=_deduplication_id(task) if spec.fifo else None,
+    )
+
+
+def task_letter(letter: DeadLetter, delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec) -> Message:
+    """Return the task of a dead letter as a message to the dead-letter queue of ``spec``."""
+    assert letter.task is not None
+    task = letter.task
+    message = task_message(task, serializer, spec)
+    group = limits.valid_id(spec.group_of(task.group or delivery.group))
+    return replace(message, group=group, deduplication_id=_generation_id(task) if spec.fifo else None)
+
+
+def raw_letter(letter: DeadLetter, delivery: SqsDelivery, spec: QueueSpec) -> Message:
+    """Return the message that ``delivery`` came as, as a dead letter with the reason beside the body."""
+    notes = {
+        "failure_reason": _text(limits.clean(letter.reason) or "unknown"),
+        "failed_at": _text(format_time(letter.failed_at)),
+        "original_queue": _text(letter.original_queue),
+    }
+    kept = [(name, _sendable(value)) for name, value in delivery.wire.attributes.items() if name not in notes]
+    attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
+    return Message(
+        body=delivery.wire.body,
+        attributes=attributes,
+        group=limits.valid_id(spec.group_of(delivery.group)),
+        deduplication_id=limits.deduplication_id(delivery.message_id) if spec.fifo else None,
+    )
+
+
+def received(message: "MessageTypeDef", spec: QueueSpec, leased_at: float) -> SqsDelivery:
+    """Return one received message, its task not read yet."""
+    system = message.get("Attributes", {})
+    attributes = cast("Mapping[str, Mapping[str, str]]", message.get("MessageAttributes", {}))
+    sent_ms = system.get("SentTimestamp")
+    return SqsDelivery(
+        queue=spec.public_name,
+        message_id=message["MessageId"],
+        receipt_handle=message["ReceiptHandle"],
+        body=message["Body"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        leased_at=leased_at,
+        group=system.get("MessageGroupId"),
+        sent_at=datetime.fromtimestamp(int(sent_ms) / 1000, UTC) if sent_ms else None,
+        attributes={name: value["StringValue"] for name, value in attributes.items() if "StringValue" in value},
+        wire=Message(body=message["Body"], attributes=attributes, group=system.get("MessageGroupId")),
+    )
+
+
+def read_task(delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec, now: datetime) -> None:
+    """Set the delivery's task, or why its body is none."""
+    facts = MessageFacts(
+        message_id=delivery.message_id,
+        queue=spec.public_name,
+        sent_at=delivery.sent_at or now,
+        max_retries=spec.max_retries,
+        group=delivery.group,
+        traceparent=delivery.attributes.get("traceparent"),
+    )
+    try:
+        delivery.task = serializer.loads(delivery.body, facts)
+    except InvalidTaskError as error:
+        delivery.poison = str(error)
+
+
+def resent(delivery: SqsDelivery) -> Message:
+    """Return the message of a delivery as it came, to be sent once more to the same standard queue."""
+    attributes = {name: _sendable(value) for name, value in delivery.wire.attributes.items()}
+    return replace(delivery.wire, attributes=attributes)
+
+
+def _attributes(task: Task) -> dict[str, Attribute]:
+    attributes: dict[str, Attribute] = {"Priority": {"DataType": "Number", "StringValue": str(task.priority)}}
+    if limits.acceptable(task.type):
+        attributes["Type"] = _text(task.type)
+    if task.traceparent is not None and _TRACEPARENT.fullmatch(task.traceparent):
+        attributes["traceparent"] = _text(task.traceparent)
+    return attributes
+
+
+def _text(value: str) -> Attribute:
+    return {"DataType": "String", "StringValue": value}
+
+
+def _sendable(value: Attribute) -> Attribute:
+    binary = value.get("BinaryValue")
+    return {**value, "BinaryValue": base64.b64decode(binary)} if isinstance(binary, str) else value
+
+
+def _attribute_size(name: str, value: Attribute) -> int:
+    content = value.get("StringValue") or value.get("BinaryValue") or b""
+    size = len(content.encode()) if isinstance(content, str) and not content.isascii() else len(content)
+    return len(name) + len(value["DataType"]) + size
+
+
+def _deduplication_id(task: Task) -> str:
+    """Return the id of a first, direct send, or that of its generation.
+
+    SQS swallows a second message of one id for 5 minutes: a task that was held until due, or is redriven, must not
+    share its id with the send of another.
+    """
+    held = task.scheduled_for is not None and task.scheduled_for - task.created_at > _HELD
+    if held or task.redrive_count or task.retry_count:
+        return _generation_id(task)
+    return limits.deduplication_id(task.deduplication_id or task.id)
+
+
+def _generation_id(task: Task) -> str:
+    return limits.deduplication_id(f"{task.id}.{task.redrive_count}")

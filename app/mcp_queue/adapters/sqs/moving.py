@@ -1,0 +1,69 @@
+"""SQS's own way back from a dead-letter queue: it moves all messages, one move at a time."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp_queue.adapters.sqs.client import Client
+from mcp_queue.adapters.sqs.info import QueueInfo
+from mcp_queue.domain.dead_letters import RedriveProgress
+from mcp_queue.domain.errors import NotSupportedError, RateLimitedError
+from mcp_queue.domain.failed_tasks import RedriveStatus
+
+_STATUSES: Final = {
+    "RUNNING": RedriveStatus.RUNNING,
+    "CANCELLING": RedriveStatus.RUNNING,
+    "COMPLETED": RedriveStatus.COMPLETED,
+    "CANCELLED": RedriveStatus.CANCELED,
+    "FAILED": RedriveStatus.FAILED,
+}
+#: The rates that SQS knows, in messages a second.
+_RATES: Final = range(1, 501)
+
+
+class SqsMover:
+    """The ``MessageMover`` from one dead-letter queue to one queue."""
+
+    def __init__(self, calls: Client, *, letters: QueueInfo, target: QueueInfo) -> None:
+        """Move from ``letters`` to ``target``."""
+        self._calls = calls
+        self._letters = letters
+        self._target = target
+
+    async def start(self, max_per_second: float | None) -> None:
+        """Begin to move.
+
+        Letters that we sent there ourselves name no source to SQS: the target has to be given.
+        """
+        if self._target.redrive is None or self._target.redrive.target_arn != self._letters.arn:
+            raise NotSupportedError("SQS moves only from the queue that a redrive policy names")
+        request: dict[str, Any] = {"SourceArn": self._letters.arn, "DestinationArn": self._target.arn}
+        if max_per_second is not None:
+            if int(max_per_second) not in _RATES:
+                message = f"SQS moves {_RATES[0]} to {_RATES[-1]} messages a second"
+                raise NotSupportedError(message)
+            request["MaxNumberOfMessagesPerSecond"] = int(max_per_second)
+        if (await self._latest() or {}).get("Status") in {"RUNNING", "CANCELLING"}:
+            raise RateLimitedError("SQS is moving messages from this dead-letter queue already")
+        await self._calls.call("StartMessageMoveTask", request)
+
+    async def progress(self, redrive_id: str) -> RedriveProgress | None:
+        """Return how far the latest move came."""
+        move = await self._latest()
+        if move is None:
+            return None
+        return RedriveProgress(
+            id=redrive_id,
+            status=_STATUSES[move["Status"]],
+            matched=move.get("ApproximateNumberOfMessagesToMove"),
+            redriven=move.get("ApproximateNumberOfMessagesMoved", 0),
+        )
+
+    async def cancel(self) -> None:
+        """Stop a move that is under way."""
+        handle = (await self._latest() or {}).get("TaskHandle")
+        if handle is not None:
+            await self._calls.call("CancelMessageMoveTask", {"TaskHandle": handle})
+
+    async def _latest(self) -> Mapping[str, Any] | None:
+        answer = await self._calls.call("ListMessageMoveTasks", {"SourceArn": self._letters.arn})
+        return next(iter(answer.get("Results", ())), None)

@@ -1,0 +1,229 @@
+"""What standard and FIFO queues at SQS have in common."""
+
+import abc
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from mcp_queue.adapters.sqs import limits
+from mcp_queue.adapters.sqs.channel import Channel
+from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
+from mcp_queue.adapters.sqs.dead_letters import DeadLetters
+from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, own
+from mcp_queue.adapters.sqs.payloads import Payloads
+from mcp_queue.adapters.sqs.receiving import Receiver
+from mcp_queue.adapters.sqs.stats import SeenAge, counts_of
+from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.errors import (
+    FieldError,
+    InvalidTaskError,
+    NotSupportedError,
+    QueueError,
+    TaskTooLargeError,
+    VisibilityTimeoutError,
+)
+from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
+from mcp_queue.domain.serialization import TaskSerializer
+from mcp_queue.domain.task import Task
+from mcp_queue.ports import Clock, PayloadStore
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the queues of one backend share. ``names`` maps ARNs to public names."""
+
+    serializer: TaskSerializer
+    store: PayloadStore | None
+    clock: Clock
+    names: Mapping[str, str]
+    ages: CloudWatchAges | None = None
+
+
+class SqsQueue(abc.ABC):
+    """A queue at SQS; the ``Queue`` port describes its methods."""
+
+    def __init__(self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetters | None, tools: Tools) -> None:
+        """Serve ``spec`` by ``channel``."""
+        redrive = channel.info.redrive
+        # What SQS enforces is what counts, whatever was configured beside it.
+        self._spec = spec if redrive is None else replace(spec, max_receive_count=redrive.max_receive_count)
+        self._channel = channel
+        self._dead_letters = dead_letters
+        self._tools = tools
+        self._payloads = Payloads(tools.store, spec.payload_bucket)
+        self._seen_age = SeenAge(tools.clock)
+        self._largest = self._largest_body()
+        self._receiver = Receiver(
+            self._spec,
+            channel,
+            serializer=tools.serializer,
+            payloads=self._payloads,
+            clock=tools.clock,
+            names=tools.names,
+            give_back=self._put_off,
+        )
+
+    @property
+    def spec(self) -> QueueSpec:
+        """The configuration, with the ``max_receive_count`` that SQS enforces."""
+        return self._spec
+
+    @property
+    @abc.abstractmethod
+    def traits(self) -> QueueTraits:
+        """What SQS does by itself."""
+
+    async def enqueue(self, task: Task) -> Accepted:
+        """Send a task."""
+        return await self._send(await self._prepared(task))
+
+    async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
+        """Send tasks, each with its own verdict.
+
+        All are made ready before the first is sent, so that a large body on its way to the payload store is not
+        overtaken by those behind it.
+        """
+        prepared = await _gathered([self._prepared(task) for task in tasks])
+        return await _gathered([self._sent_or_refused(one) for one in prepared])
+
+    async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
+        """Receive messages by a long poll."""
+        deliveries = await self._receiver.receive(limit, wait)
+        self._seen_age.saw(deliveries)
+        return list(deliveries)
+
+    def stop_waiting(self) -> None:  # noqa: B027  # there is nothing to do, in no kind of queue
+        """Do nothing: SQS hides the messages of a receive that is given up, until their lease ends."""
+
+    async def complete(self, delivery: Delivery) -> None:
+        """Delete the message."""
+        await self._channel.delete(delivery.receipt_handle)
+
+    async def extend(self, delivery: Delivery, lease: timedelta) -> None:
+        """Hide the message for ``lease`` from now."""
+        await self._channel.hide(delivery.receipt_handle, limits.lease_seconds(lease, self._held(delivery)))
+
+    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
+        """Send the letter, then delete the message."""
+        if self._dead_letters is None:
+            message = f"queue {self._spec.name!r} has no dead-letter queue"
+            raise NotSupportedError(message)
+        received = own(delivery)
+        if not received.moved:
+            await self._dead_letters.put(received, letter)
+            received.moved = True
+        await self.complete(delivery)
+
+    async def stats(self) -> QueueStats:
+        """Ask SQS for its counts, which may lag by a minute."""
+        attributes = await self._channel.attributes("All")
+        waiting, in_flight, delayed = counts_of(attributes)
+        return QueueStats(
+            queue_name=self._spec.public_name,
+            approximate_messages=waiting,
+            inflight_messages=in_flight,
+            delayed_messages=delayed,
+            oldest_message_age=await self._oldest_age() if waiting else None,
+            dead_letters=None if self._dead_letters is None else await self._dead_letters.count(),
+            attributes=attributes,
+        )
+
+    async def purge(self) -> None:
+        """Delete everything, what is in flight too; SQS does not say how much that was."""
+        await self._channel.purge()
+
+    async def ping(self) -> None:
+        """Return if SQS answers for this queue."""
+        await self._channel.attributes("QueueArn")
+
+    async def aclose(self) -> None:
+        """Return when no poll is under way that nobody waits for."""
+        await self._receiver.aclose()
+
+    @abc.abstractmethod
+    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+        """Give the message back to run as ``task`` after ``delay``."""
+
+    @abc.abstractmethod
+    async def release(self, delivery: Delivery) -> None:
+        """Give the message back unprocessed."""
+
+    @abc.abstractmethod
+    async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
+        """Give a message back unread, to be received again after ``delay``."""
+
+    @abc.abstractmethod
+    def _message(self, task: Task) -> Message:
+        """Return the message of a task that is enqueued.
+
+        Raises:
+            InvalidTaskError: this queue cannot take the task.
+
+        """
+
+    async def _prepared(self, task: Task) -> Message:
+        if task.group is not None and limits.valid_id(task.group) is None:
+            raise refused("group", "SQS takes groups of 1 to 128 letters, digits and punctuation marks of ASCII")
+        message = self._message(task)
+        size = len(message.body)
+        if size > self._spec.max_task_bytes and not task.redrive_count:
+            raise TaskTooLargeError(self._spec.max_task_bytes, size)
+        # A redriven task was taken before, and has grown by its count: it may use some of what was kept free.
+        room = limits.RESERVE_BYTES // 2 if task.redrive_count else 0
+        return await self._payloads.fit(message, self._largest + room)
+
+    async def _send(self, message: Message) -> Accepted:
+        return Accepted(message_id=await self._channel.send(message))
+
+    async def _sent_or_refused(self, prepared: Message | QueueError) -> Accepted:
+        if isinstance(prepared, QueueError):
+            raise prepared
+        return await self._send(prepared)
+
+    async def _hide(self, delivery: Delivery, delay: timedelta) -> None:
+        """Hide a message for ``delay``, or for what is left of its 12 hours."""
+        left = limits.lease_left(self._held(delivery))
+        await self._channel.hide(delivery.receipt_handle, limits.whole_seconds(min(delay, left)))
+
+    async def _delete_moved(self, delivery: SqsDelivery) -> None:
+        """Delete a message whose successor was sent; where its lease is lost, what is left is a stale copy of it."""
+        delivery.moved = True
+        try:
+            await self.complete(delivery)
+        except VisibilityTimeoutError:
+            return
+
+    def _held(self, delivery: Delivery) -> timedelta:
+        return timedelta(seconds=self._tools.clock.monotonic() - delivery.leased_at)
+
+    async def _oldest_age(self) -> timedelta | None:
+        if self._spec.cloudwatch_age and self._tools.ages is not None:
+            return await self._tools.ages.read(self._channel.info.arn.rpartition(":")[2])
+        return self._seen_age.read()
+
+    def _largest_body(self) -> int:
+        largest = self._channel.info.max_message_bytes
+        if self._dead_letters is not None:
+            largest = min(largest, self._dead_letters.channel.info.max_message_bytes)
+        # Queues with a limit of a few KiB keep at least half of it for their tasks.
+        return largest - min(limits.RESERVE_BYTES, largest // 2)
+
+
+def refused(member: str, reason: str) -> InvalidTaskError:
+    """Return the error for one member of a task."""
+    return InvalidTaskError(f"{member}: {reason}", (FieldError(("body", member), reason),))
+
+
+async def _gathered(calls: Sequence[Awaitable[Result]]) -> list[Result | QueueError]:
+    """Await all; an error of ours is the verdict of its own call alone."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    verdicts: list[Result | QueueError] = []
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, QueueError):
+            raise result
+        verdicts.append(result)
+    return verdicts

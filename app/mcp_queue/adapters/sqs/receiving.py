@@ -1,0 +1,133 @@
+"""Receives messages and makes deliveries of them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp_queue.adapters.sqs.channel import Channel
+from mcp_queue.adapters.sqs.limits import MAX_BATCH_ENTRIES, MAX_WAIT
+from mcp_queue.adapters.sqs.messages import SqsDelivery, read_task, received
+from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
+from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.serialization import TaskSerializer
+from mcp_queue.ports import Clock
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.type_defs import MessageTypeDef
+
+logger = logging.getLogger(__name__)
+
+#: How long a message is put off whose body the payload store cannot give at the moment.
+PAYLOAD_PAUSE: Final = timedelta(seconds=30)
+#: How long closing waits for polls that nobody waits for any more, to give back what they bring.
+CLOSE_GRACE: Final = timedelta(seconds=2)
+
+GiveBack = Callable[[SqsDelivery, timedelta], Awaitable[None]]
+
+
+class Receiver:
+    """Receives from one queue. What nobody can take any more is given back."""
+
+    def __init__(
+        self,
+        spec: QueueSpec,
+        channel: Channel,
+        *,
+        serializer: TaskSerializer,
+        payloads: Payloads,
+        clock: Clock,
+        names: Mapping[str, str],
+        give_back: GiveBack,
+    ) -> None:
+        """Name source queues by ``names``, from ARN to public name; return messages by ``give_back``."""
+        self._spec = spec
+        self._channel = channel
+        self._serializer = serializer
+        self._payloads = payloads
+        self._clock = clock
+        self._names = names
+        self._give_back = give_back
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
+        """Receive as the port describes it.
+
+        A poll cannot be called off at SQS: cancelled, it would still hide what it was about to bring. So it goes on
+        by itself when its caller is cancelled, and its messages are given back.
+        """
+        poll = asyncio.create_task(self._poll(min(limit, MAX_BATCH_ENTRIES), min(wait, MAX_WAIT)))
+        self._track(poll)
+        try:
+            return await asyncio.shield(poll)
+        except asyncio.CancelledError:
+            self._track(asyncio.create_task(self._return_all(poll)))
+            raise
+
+    async def aclose(self) -> None:
+        """Wait a little for polls whose caller has gone, then call them off."""
+        late: set[asyncio.Task[Any]] = set()
+        while self._under_way and not late:
+            _, late = await asyncio.wait(self._under_way, timeout=CLOSE_GRACE.total_seconds())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _track(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _poll(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
+        leased_at = self._clock.monotonic()
+        messages = await self._channel.receive(limit, wait, self._spec.visibility_timeout)
+        deliveries = [self._delivery(message, leased_at) for message in messages]
+        deliveries = await self._with_bodies(deliveries)
+        now = self._clock.now()
+        for delivery in deliveries:
+            if delivery.poison is None:
+                read_task(delivery, self._serializer, self._spec, now)
+        return deliveries
+
+    def _delivery(self, message: "MessageTypeDef", leased_at: float) -> SqsDelivery:
+        delivery = received(message, self._spec, leased_at)
+        source = message.get("Attributes", {}).get("DeadLetterQueueSourceArn")
+        if source is not None:
+            delivery.source_queue = self._names.get(source, source.rpartition(":")[2])
+        return delivery
+
+    async def _with_bodies(self, deliveries: list[SqsDelivery]) -> list[SqsDelivery]:
+        """Fetch bodies from the store; return the deliveries that can be read, or never will be."""
+        stored = [delivery for delivery in deliveries if Payloads.stored(delivery.wire)]
+        if not stored:
+            return deliveries
+        fetched = await asyncio.gather(*(self._fetch(delivery) for delivery in stored))
+        missing = {delivery for delivery, done in zip(stored, fetched, strict=True) if not done}
+        groups = {delivery.group for delivery in missing} if self._spec.fifo else set()
+        ready = []
+        for delivery in deliveries:
+            if delivery in missing:
+                await self._give_back(delivery, PAYLOAD_PAUSE)
+            elif delivery.group in groups:  # it must not overtake the one before it
+                await self._give_back(delivery, timedelta(0))
+            else:
+                ready.append(delivery)
+        return ready
+
+    async def _fetch(self, delivery: SqsDelivery) -> bool:
+        try:
+            delivery.body = await self._payloads.body_of(delivery.wire)
+        except UnreadablePayloadError as error:
+            delivery.poison = str(error)
+        except BackendUnavailableError as error:
+            logger.warning("payload not available: %s", error, extra={"queue": self._spec.public_name})
+            return False
+        return True
+
+    async def _return_all(self, poll: asyncio.Task[list[SqsDelivery]]) -> None:
+        try:
+            for delivery in await poll:
+                await self._give_back(delivery, timedelta(0))
+        except QueueError as error:
+            logger.warning("messages of a cancelled receive not given back: %s", error)

@@ -1,0 +1,58 @@
+"""Standard queues: a retry is a new message, so that its count travels in it and its wait uses no in-flight quota."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from mcp_queue.adapters.sqs import limits
+from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, own, resent, task_message
+from mcp_queue.adapters.sqs.queue import SqsQueue
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import TaskTooLargeError
+from mcp_queue.domain.queues import MAX_SQS_DELAY, QueueTraits
+from mcp_queue.domain.task import Task
+
+
+class StandardQueue(SqsQueue):
+    """A standard queue. A crash between sending a successor and deleting its message duplicates, and never loses."""
+
+    @property
+    def traits(self) -> QueueTraits:
+        """SQS holds a message for 900 s; what waits longer is sent again on the way."""
+        return QueueTraits(
+            rewrites=True, backend_redrives=self._channel.info.redrive is not None, max_delay=MAX_SQS_DELAY
+        )
+
+    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+        """Send the task with the delay, then delete the delivery."""
+        received = own(delivery)
+        if not received.moved:
+            if delay > MAX_SQS_DELAY:
+                task = replace(task, scheduled_for=self._tools.clock.now() + delay)
+            try:
+                message = await self._payloads.fit(self._as_message(task, delay), self._channel.info.max_message_bytes)
+            except TaskTooLargeError:
+                # A body that another client made, and that ours would be larger than. It comes back as it is.
+                await self._hide(delivery, delay)
+                return
+            await self._channel.send(message)
+        await self._delete_moved(received)
+
+    async def release(self, delivery: Delivery) -> None:
+        """Make the message visible at once."""
+        await self._put_off(own(delivery), timedelta(0))
+
+    async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
+        if delivery.receive_count < self._spec.max_receive_count:
+            await self._hide(delivery, delay)
+            return
+        # The next receive would move it to the dead-letter queue, though nothing is wrong with it.
+        if not delivery.moved:
+            await self._channel.send(replace(resent(delivery), delay=limits.delay_seconds(delay)))
+        await self._delete_moved(delivery)
+
+    def _message(self, task: Task) -> Message:
+        delay = timedelta(0) if task.scheduled_for is None else task.scheduled_for - self._tools.clock.now()
+        return self._as_message(task, delay)
+
+    def _as_message(self, task: Task, delay: timedelta) -> Message:
+        return task_message(task, self._tools.serializer, self._spec, delay=limits.delay_seconds(delay))

@@ -1,0 +1,65 @@
+"""What ``dev`` says once it runs."""
+
+import asyncio
+import json
+import shlex
+from datetime import timedelta
+
+from mcp_queue.config import Settings
+from mcp_queue.domain.queues import QueueKind
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to look for, none to listen on
+_PAUSE_SECONDS = 0.1
+
+
+async def wait_for(host: str, port: int, patience: timedelta) -> bool:
+    """Return whether something listens at ``host`` and ``port`` within ``patience``."""
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            while True:
+                if await _listens(host, port):
+                    return True
+                await asyncio.sleep(_PAUSE_SECONDS)
+    except TimeoutError:
+        return False
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def reachable(host: str) -> str:
+    """Return the address at which this machine reaches what listens on ``host``."""
+    return _EVERYWHERE.get(host, host)
+
+
+def welcome(settings: Settings) -> str:
+    """Return where everything is, and a command to try."""
+    url = _url(settings.gateway.host, settings.gateway.port)
+    queue = next(
+        spec.name
+        for spec in sorted(settings.queues, key=lambda spec: spec.kind is not QueueKind.STANDARD)
+        if spec.name not in settings.dead_letter_queues and spec.name == spec.public_name
+    )
+    task = json.dumps({"type": "echo", "payload": {"hello": "world"}})
+    curl = f"curl {url}/v1/queues/{queue}/tasks -H 'Content-Type: application/json' -d {shlex.quote(task)}"
+    networks = ", ".join(str(network) for network in settings.callbacks.egress.allowed_networks)
+    return "\n".join([
+        "",
+        f"  Swagger UI  {url}/docs",
+        f"  Consumer    {_url(settings.consumer.host, settings.consumer.port)}/readyz",
+        f"  Callbacks   may reach {networks} as well as public addresses",
+        f"  Try it      {curl}",
+        "  Ctrl-C stops both.",
+        "",
+    ])  # fmt: skip
+
+
+def _url(host: str, port: int) -> str:
+    host = reachable(host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

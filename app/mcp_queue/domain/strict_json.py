@@ -1,0 +1,163 @@
+"""JSON as RFC 8259 and I-JSON mean it: what Python's parser would let pass or change is refused by name."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import cast
+
+from mcp_queue.domain.task import JsonValue
+
+#: Deepest nesting taken. Deeper documents are an attack or an accident.
+MAX_DEPTH = 100
+#: Most values of one document, names of members not counted. Each takes up to 40 times its text in memory, and a
+#: microsecond in which nobody else is served.
+MAX_VALUES = 250_000
+
+# Only documents with such an escape can hold a lone surrogate; the others skip that check.
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+# Integers with more digits may be beyond a double, which ends at 1.8e308.
+_SAFE_DIGITS = 300
+# Up to where the next value begins, other than the first one: behind a comma, or in an object or array.
+_TO_NEXT_VALUE = re.compile(r'[^"\[{,]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[{,]*+)*+[,\[{]', re.DOTALL)
+
+
+class MalformedJsonError(ValueError):
+    """The text is not JSON, or JSON that systems do not agree on."""
+
+
+class TooManyValuesError(MalformedJsonError):
+    """It may be JSON, but of more values than are taken at a time."""
+
+
+def loads(text: bytes | str) -> JsonValue:
+    """Parse ``text``, UTF-8 if it is bytes.
+
+    Raises:
+        TooManyValuesError: it has more than 250,000 values.
+        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, NaN or a number beyond a double, a lone surrogate,
+            or an object with the same member twice.
+
+    """
+    decoded = _decoded(text) if isinstance(text, bytes) else _encodable(text)
+    check_size([decoded])
+    try:
+        value = _DECODER.decode(decoded)
+    except RecursionError as error:
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message) from error
+    except json.JSONDecodeError as error:
+        message = f"{error.msg} at character {error.pos}"
+        raise MalformedJsonError(message) from error
+    if decoded.count("{") + decoded.count("[") > MAX_DEPTH and _too_deep(value):
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message)
+    if _SURROGATE_ESCAPE.search(decoded):
+        _refuse_lone_surrogates(value)
+    return cast("JsonValue", value)
+
+
+def check_size(documents: Sequence[str]) -> None:
+    """Return if ``documents`` have so few values together that they may be parsed.
+
+    Raises:
+        TooManyValuesError: there are more than 250,000.
+
+    """
+    # Quickly, and with those that only stand in strings.
+    if sum(text.count(",") + text.count("{") + text.count("[") for text in documents) < MAX_VALUES:
+        return
+    values = sum(islice((1 for text in documents for _ in _further_values(text)), MAX_VALUES))
+    if values == MAX_VALUES:
+        message = f"more than {MAX_VALUES} values"
+        raise TooManyValuesError(message)
+
+
+def dumps(value: object) -> str:
+    """Write ``value`` in ASCII, since SQS refuses some Unicode characters.
+
+    Raises:
+        ValueError: ``value`` holds NaN or an infinity, or is circular.
+        TypeError: ``value`` holds something that JSON has no form for.
+
+    """
+    return _ENCODER.encode(value)
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8: byte {error.start}"
+        raise MalformedJsonError(message) from error
+
+
+def _further_values(text: str) -> Iterator[None]:
+    """Yield once for each value but the first, up to where the text is no JSON: nobody parses farther than that."""
+    position = 0
+    while match := _TO_NEXT_VALUE.match(text, position):
+        position = match.end()
+        yield
+
+
+def _encodable(text: str) -> str:
+    if not text.isascii():
+        _refuse_lone_surrogates(text)
+    return text
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add() returns None: that is the idiom
+        message = f"member {twice[:64]!r} stands twice"
+        raise MalformedJsonError(message)
+    return members
+
+
+def _constant(name: str) -> object:
+    message = f"{name} is not JSON"
+    raise MalformedJsonError(message)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        message = f"number {text[:32]}… is beyond a double"
+        raise MalformedJsonError(message)
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > _SAFE_DIGITS:
+        _float(text)
+    return int(text)
+
+
+# Made once: making them takes as long as parsing a short document.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            child
+            for node in level
+            if isinstance(node, list | dict)
+            for child in (node if isinstance(node, list) else node.values())
+            if isinstance(child, list | dict)
+        ]
+    return bool(level)
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    try:
+        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    except UnicodeEncodeError as error:
+        message = "a string holds a lone surrogate"
+        raise MalformedJsonError(message) from error

@@ -1,0 +1,54 @@
+"""What the core needs from outside, as small protocols. Adapters implement them, tests fake them."""
+
+from mcp_queue.ports.clock import Clock
+from mcp_queue.ports.executions import Admission, AttemptRecord, Execution, ExecutionLog
+from mcp_queue.ports.ledger import HeldTasks, IdempotencyStore, ScheduleStore, TaskStore
+from mcp_queue.ports.letters import DeadLetterStore, NotificationOutbox, RedriveJobs
+from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
+from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
+from mcp_queue.ports.outbound import (
+    CallbackRequest,
+    CallbackResponse,
+    CallbackSender,
+    Embedding,
+    EmbeddingClient,
+    Notifier,
+)
+from mcp_queue.ports.payloads import PayloadPointer, PayloadStore
+from mcp_queue.ports.queues import MessageMover, PauseSwitch, Queue
+from mcp_queue.ports.tracing import Span, Tracer
+
+__all__ = [
+    "Admission",
+    "AttemptRecord",
+    "AuditLog",
+    "CallbackRequest",
+    "CallbackResponse",
+    "CallbackSender",
+    "Clock",
+    "DeadLetterMetrics",
+    "DeadLetterStore",
+    "DestinationMetrics",
+    "Destinations",
+    "Embedding",
+    "EmbeddingClient",
+    "Execution",
+    "ExecutionLog",
+    "HeldTasks",
+    "IdempotencyStore",
+    "LedgerMetrics",
+    "MessageMover",
+    "Metrics",
+    "NotificationOutbox",
+    "Notifier",
+    "PauseSwitch",
+    "PayloadPointer",
+    "PayloadStore",
+    "Queue",
+    "QueueMarks",
+    "RedriveJobs",
+    "ScheduleStore",
+    "Span",
+    "TaskStore",
+    "Tracer",
+]

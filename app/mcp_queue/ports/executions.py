@@ -1,0 +1,64 @@
+"""What the consumer tells the ledger of attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from mcp_queue.domain.task import JsonValue, Task, TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """A delivery that is about to run. ``attempt`` is what the message says: its ``retry_count`` + 1."""
+
+    task: Task
+    attempt: int
+    counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``)
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether an execution may start, and as which attempt (from 1).
+
+    ``refused`` is the status that stands against it (``canceled``, or ended in this generation), or ``stale`` is true
+    for a copy of an earlier generation or of an attempt whose successor was confirmed.
+    """
+
+    attempt: int
+    refused: TaskStatus | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """How one attempt, or the whole task without one (``attempt`` 0: expired, canceled), ended.
+
+    One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
+    ``confirmed`` is false where the lease was lost first, so that the backend will deliver the same attempt again.
+    """
+
+    task: Task
+    queue: str
+    attempt: int
+    status: TaskStatus
+    started_at: datetime
+    duration: timedelta
+    result: JsonValue = None
+    error: str | None = None
+    response_status: int | None = None
+    confirmed: bool = True
+    next_at: datetime | None = None  #: when the next attempt is due, for ``retrying``
+
+
+class ExecutionLog(Protocol):
+    """The part of the ledger that the consumer writes. It observes: its absence never stops a task."""
+
+    async def start(self, executions: Sequence[Execution]) -> Sequence[Admission]:
+        """Mark executions as running, all in one conditional update; answers come in the order given."""
+        ...
+
+    async def record(self, attempt: AttemptRecord) -> None:
+        """Remember how an attempt ended. Returns when it is written or kept for a later try; never raises."""
+        ...

@@ -1,0 +1,233 @@
+"""Builds the consumer and runs it until a signal ends it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.embeddings import OpenAIEmbeddings
+from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.config.settings import Settings
+from mcp_queue.consumer.admission import Admitter
+from mcp_queue.consumer.attempts import AttemptRunner, Dispatcher
+from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
+from mcp_queue.consumer.deferrals import Deferrals
+from mcp_queue.consumer.destinations import DestinationRegistry
+from mcp_queue.consumer.dispatcher import TaskDispatcher
+from mcp_queue.consumer.health import Readiness, serving
+from mcp_queue.consumer.periodic import share_destinations, watch_cancels, watch_depths, watch_pauses
+from mcp_queue.consumer.receiver import Receiver
+from mcp_queue.consumer.settlement import Settlement
+from mcp_queue.consumer.visibility import VisibilityExtender
+from mcp_queue.consumer.work import Lane
+from mcp_queue.consumer.worker_pool import WorkerPool
+from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.queues import Backend
+from mcp_queue.domain.retry import RetryPolicy
+from mcp_queue.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue, Tracer
+from mcp_queue.services.callbacks import CallbackTimeouts
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.execution_memory import ExecutionMemory
+from mcp_queue.services.jobs import Job, running
+from mcp_queue.services.priority_queue import PriorityQueue
+from mcp_queue.services.purges import Purges
+from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.wiring.dead_letters import tending_letters
+from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
+from mcp_queue.wiring.ledger import Core, make_core, opened_ledger
+from mcp_queue.wiring.process import Signals, leave, relieve_collector, start_logging
+from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
+from mcp_queue.wiring.tracing import Tracing, tracing
+
+logger = logging.getLogger(__name__)
+
+
+async def run_consumer(settings: Settings) -> None:
+    """Consume until SIGTERM or SIGINT; then drain within the grace period. A second signal stops at once.
+
+    Raises:
+        QueueError: a queue backend cannot be opened, or a handler cannot be loaded.
+        OSError: the address of health and metrics cannot be bound.
+
+    """
+    start_logging(settings)
+    clock, registry, signals = SystemClock(), CollectorRegistry(), Signals()
+    router = load_router(settings.handlers)
+    metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
+    async with (
+        contextlib.AsyncExitStack() as until_all_is_closed,
+        tracing("mcp-queue-consumer", clock) as traced,
+        open_queues(settings, clock, metrics) as queues,
+        opened_ledger(settings, clock, metrics) as ledger,
+        _dispatcher(settings, router, traced, clock, metrics) as dispatcher,
+    ):
+        rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
+        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
+        log: ExecutionLog = ExecutionMemory() if ledger is None else ledger.executions
+        lanes = _lanes(settings, queues)
+        destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
+        deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
+        pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
+        readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
+        jobs = _jobs(pool, queues, core, ledger)
+        if ledger is not None:
+            readiness.ledger_ok = lambda: ledger.healthy
+            name = f"{socket.gethostname()}:{os.getpid()}"
+            jobs.append(share_destinations(destinations, ledger.destinations, consumer=name, clock=clock))
+        # A second signal must not cut short what the ledger still has to write.
+        until_all_is_closed.enter_context(signals.heard())
+        async with (
+            serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
+            extender.running(pool.lose),
+            running(jobs, clock),
+            _letter_processors(settings, queues, ledger, clock, signals.hurry) as letter_processors,
+            tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
+        ):
+            relieve_collector()
+            pool.start()
+            readiness.started = True
+            logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
+            await signals.stop.wait()
+            readiness.draining = True
+            for processor in letter_processors:
+                processor.stop()
+            await pool.drain(settings.shutdown_grace, signals.hurry)
+            logger.info("drained")
+    if pool.left_behind:
+        logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
+        leave()
+
+
+def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -> list[Job]:
+    switches: set[PauseSwitch] = set(queues.pauses.values())
+    jobs = [watch_depths(queues.public.keys(), core.manager.stats), *core.jobs]
+    if ledger is not None:
+        switches.add(ledger.queues)
+        jobs.append(watch_cancels(pool, ledger.tasks))
+    return [watch_pauses(pool, switches), *jobs]
+
+
+@contextlib.asynccontextmanager
+async def _letter_processors(
+    settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock, hurry: asyncio.Event
+) -> AsyncIterator[list[DeadLetterProcessor]]:
+    """Move dead letters into the ledger while the context is open; without one they stay in their queues."""
+    processors = []
+    async with contextlib.AsyncExitStack() as stack:
+        for name in settings.dead_letter_queues if ledger is not None else ():
+            assert ledger is not None, "only with a ledger there is something to loop over"
+            processor = DeadLetterProcessor(
+                queues.by_name[name],
+                sources={spec.public_name for spec in settings.queues if spec.dead_letter_queue == name},
+                store=ledger.dead_letters,
+                clock=clock,
+                random=random.random,
+                wait=_wait(settings, queues.by_name[name]),
+            )
+            await stack.enter_async_context(processor.running(hurry))
+            processors.append(processor)
+        yield processors
+
+
+@contextlib.asynccontextmanager
+async def _dispatcher(
+    settings: Settings, router: TaskRouter, traced: Tracing, clock: Clock, metrics: Metrics
+) -> AsyncIterator[TaskDispatcher]:
+    timeouts = CallbackTimeouts({spec.public_name: settings.callback_timeout(spec) for spec in settings.queues})
+    async with (
+        AiohttpCallbackSender(settings.callbacks.egress, clock, metrics, secrets=settings.callbacks.secrets) as http,
+        OpenAIEmbeddings(settings.embeddings.base_url, _revealed(settings), clock) as embeddings,
+    ):
+        sender = traced.of_callbacks(http)
+        services: dict[type, object] = {
+            CallbackSender: sender,
+            CallbackTimeouts: timeouts,
+            EmbeddingClient: embeddings,
+            Clock: clock,
+        }
+        try:
+            router.check(services)
+        except ValueError as error:
+            message = f"QUEUE_HANDLERS: {error}"
+            raise QueueSetupError(message) from error
+        yield TaskDispatcher(router=router, services=services, routes=settings.routes, sender=sender, timeouts=timeouts)
+
+
+def _revealed(settings: Settings) -> str | None:
+    key = settings.embeddings.api_key
+    return None if key is None else key.get_secret_value()
+
+
+def _renderer(registry: CollectorRegistry) -> Callable[[], tuple[bytes, str]]:
+    return lambda: (exposition(registry), CONTENT_TYPE_LATEST)
+
+
+def _lanes(settings: Settings, queues: Queues) -> list[Lane]:
+    """Return what is polled: every queue but dead-letter queues, and the levels of priority queues one by one."""
+    lanes = []
+    for name, queue in queues.public.items():
+        if name in settings.dead_letter_queues:
+            continue
+        if isinstance(queue, PriorityQueue):
+            policy = queue.spec.level_policy
+            lanes += [Lane(leaf, _wait(settings, leaf), level, policy) for level, leaf in queue.levels.items()]
+        else:
+            lanes.append(Lane(queues.by_name[name], _wait(settings, queues.by_name[name])))
+    return lanes
+
+
+def _wait(settings: Settings, queue: Queue) -> timedelta:
+    return settings.sqs.wait_time if queue.spec.backend is Backend.SQS else EMBEDDED_WAIT
+
+
+def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
+    settings: Settings,
+    lanes: list[Lane],
+    clock: Clock,
+    metrics: Metrics,
+    log: ExecutionLog,
+    dispatcher: Dispatcher,
+    deferrals: Deferrals,
+    tracer: Tracer,
+    purges: Purges,
+) -> tuple[WorkerPool, VisibilityExtender]:
+    extender = VisibilityExtender(clock, metrics)
+    settlement = Settlement(
+        clock=clock,
+        random=random.random,
+        metrics=metrics,
+        log=log,
+        policy=RetryPolicy(settings.retry.backoff),
+        extender=extender,
+        withdrawn=purges.withdrew,
+    )
+    pool = WorkerPool(
+        lanes,
+        slots=settings.workers.count,
+        batch_size=settings.workers.batch_size,
+        clock=clock,
+        receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender, tracer=tracer),
+        admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
+        runner=AttemptRunner(
+            clock=clock,
+            metrics=metrics,
+            dispatcher=dispatcher,
+            settlement=settlement,
+            processing_timeout=settings.workers.processing_timeout,
+            tracer=tracer,
+        ),
+        settlement=settlement,
+        extender=extender,
+        deferrals=deferrals,
+    )
+    return pool, extender

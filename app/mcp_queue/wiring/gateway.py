@@ -1,0 +1,133 @@
+"""Builds the gateway and serves it until a signal ends it."""
+
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.config.settings import Settings
+from mcp_queue.domain.keys import ApiKey
+from mcp_queue.gateway.access import Door
+from mcp_queue.gateway.application import create_app, create_service_app
+from mcp_queue.gateway.openapi import openapi_yaml
+from mcp_queue.gateway.parts import GatewayParts, Limits
+from mcp_queue.gateway.readiness import Readiness
+from mcp_queue.ports import Clock, Tracer
+from mcp_queue.services.enqueueing import EnqueueRules
+from mcp_queue.services.jobs import running
+from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.telemetry.spans import current_trace_id
+from mcp_queue.wiring.dead_letters import Desk, closed_desk, open_desk
+from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
+from mcp_queue.wiring.ledger import Core, closed_core, make_core, opened_ledger
+from mcp_queue.wiring.process import Signals, make_directory, package_version, relieve_collector, start_logging
+from mcp_queue.wiring.queues import open_queues
+from mcp_queue.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
+from mcp_queue.wiring.tracing import tracing
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> AsyncIterator[GatewayParts]:
+    """Return what the app is made of, over open queues.
+
+    Raises:
+        QueueError: a queue backend cannot be opened, or a handler cannot be loaded.
+
+    """
+    clock, registry = SystemClock(), CollectorRegistry()
+    shared = settings.shared_metrics
+    if shared is not None:
+        make_directory(shared, "PROMETHEUS_MULTIPROC_DIR")  # before the first metric, which opens a file in it
+    router = load_router(settings.handlers)
+    metrics = PrometheusMetrics(registry, known_types(settings, router))
+    rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
+    limits = Limits(
+        max_task_bytes=settings.gateway.max_task_bytes,
+        max_request_bytes=settings.gateway.max_request_bytes,
+        max_in_work=settings.gateway.max_requests,
+    )
+    async with (
+        open_queues(settings, clock, metrics) as queues,
+        opened_ledger(settings, clock, metrics) as ledger,
+    ):
+        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
+        backends = {name: queue.ping for name, queue in core.manager.backends().items()}
+        readiness = Readiness(backends, {} if ledger is None else {"ledger": ledger.ping})
+        own_names = {route.name for route in settings.routes if route.name is not None}
+        async with (
+            running(core.jobs, clock),
+            open_desk(queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics) as desk,
+        ):
+            parts = _parts(core, desk, readiness, clock, registry, limits, door)
+            yield replace(parts, render_metrics=lambda: exposition(registry, shared))
+
+
+def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
+    core: Core,
+    desk: Desk,
+    readiness: Readiness,
+    clock: Clock,
+    registry: CollectorRegistry,
+    limits: Limits,
+    door: Door,
+) -> GatewayParts:
+    return GatewayParts(
+        manager=core.manager,
+        records=core.records,
+        scheduling=core.scheduling,
+        letters=desk.letters,
+        destinations=desk.destinations,
+        auditor=desk.auditor,
+        readiness=readiness,
+        clock=clock,
+        registry=registry,
+        render_metrics=lambda: exposition(registry),
+        new_trace_id=lambda: current_trace_id() or secrets.token_hex(16),
+        version=package_version(),
+        limits=limits,
+        door=door,
+    )
+
+
+def openapi_text() -> str:
+    """Return the HTTP contract as YAML. It is the same for every configuration."""
+    clock, registry = SystemClock(), CollectorRegistry()
+    metrics = PrometheusMetrics(registry, ())
+    core = closed_core(clock, metrics)
+    desk = closed_desk(core.purges, clock, metrics)
+    return openapi_yaml(create_app(_parts(core, desk, Readiness({}), clock, registry, Limits(), Door())))
+
+
+async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread: KeyReader) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what has come in, within the grace period.
+
+    Who comes in has one of ``keys``; SIGHUP changes them to what ``reread`` returns. ``None`` lets everybody in.
+
+    Raises:
+        QueueError: a queue backend cannot be opened.
+        OSError: the address cannot be bound.
+
+    """
+    start_logging(settings)
+    allow_connections()
+    if keys is None:
+        logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
+    door = Door(keys, guards_service=settings.gateway.metrics_auth, local=settings.gateway.auth == "keys")
+    async with (
+        tracing("mcp-queue-gateway", SystemClock()) as traced,
+        gateway_parts(settings, door, traced.tracer) as parts,
+    ):
+        apart = settings.gateway.metrics_port is not None
+        app = traced.of_requests(create_app(parts, with_service=not apart))
+        relieve_collector()
+        parts.readiness.started = True
+        # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
+        with Signals().heard(), rereading_keys(door, reread):
+            async with serving_beside(create_service_app(parts) if apart else None, settings):
+                await Server(app, settings, parts.readiness).serve()

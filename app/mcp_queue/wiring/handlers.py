@@ -1,0 +1,63 @@
+"""Loads the handlers that the configuration names, and what is known of task types."""
+
+import importlib
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from mcp_queue.config.settings import Settings
+from mcp_queue.domain.destinations import target_of
+from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.services.task_router import TaskRouter
+
+_BUILT_IN = ("mcp_queue.handlers.echo", "mcp_queue.handlers.webhook", "mcp_queue.handlers.embedding")
+
+
+def load_router(modules: Sequence[str]) -> TaskRouter:
+    """Import each module and merge its ``router``; what they do not handle, the built-in handlers do.
+
+    Raises:
+        QueueSetupError: a module cannot be imported, has no ``router``, or two of them know the same task type.
+
+    """
+    merged = TaskRouter()
+    for name in modules:
+        try:
+            merged.merge(_router_of(name))
+        except ValueError as error:
+            message = f"QUEUE_HANDLERS: {error}"
+            raise QueueSetupError(message) from error
+    for name in _BUILT_IN:
+        merged.fall_back_on(_router_of(name))
+    return merged
+
+
+def _router_of(name: str) -> TaskRouter:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever a project's module does when it is imported
+        message = f"QUEUE_HANDLERS: cannot import {name}: {error}"
+        raise QueueSetupError(message) from error
+    router = getattr(module, "router", None)
+    if not isinstance(router, TaskRouter):
+        message = f"QUEUE_HANDLERS: {name} declares no router = TaskRouter()"
+        raise QueueSetupError(message)
+    return router
+
+
+def known_payloads(router: TaskRouter) -> dict[str, type[BaseModel]]:
+    """Return the payload models that the gateway checks: a handler's own comes before the product's."""
+    return {**common_payloads(), **router.payload_models()}
+
+
+def known_types(settings: Settings, router: TaskRouter) -> frozenset[str]:
+    """Return the task types that metrics may name."""
+    return router.types() | {route.type for route in settings.routes} | frozenset(common_payloads())
+
+
+def known_destinations(settings: Settings) -> frozenset[str]:
+    """Return the destinations that metrics may name."""
+    targets = (target_of(route.callback_url, route.name) for route in settings.routes)
+    limited = (rule.name for rule in settings.destinations)
+    return frozenset([*(target.name for target in targets if target), *filter(None, limited)])

@@ -1,0 +1,126 @@
+"""Opens the queues of a configuration, whichever backend each lies on."""
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from mcp_queue.adapters.s3 import S3PayloadStore
+from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.adapters.sqs.client import CallMetrics
+from mcp_queue.config.settings import Settings
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
+from mcp_queue.services.foreign_dead_letters import ForeignDeadLetters
+from mcp_queue.services.priority_queue import PriorityQueue
+from mcp_queue.services.producing import ProducerQueue
+from mcp_queue.wiring.process import make_directory
+
+logger = logging.getLogger(__name__)
+
+_ESCAPED = 6
+EMBEDDED_FILE = "queue.db"
+#: The embedded queue wakes its pollers itself, and ends its polls when it is asked to.
+EMBEDDED_WAIT = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """Every queue: ``by_name`` with levels and dead-letter queues, ``public`` as clients know them.
+
+    ``pauses`` holds the switch of each public queue that has one, ``movers`` what moves its dead letters back.
+    """
+
+    by_name: Mapping[str, Queue]
+    public: Mapping[str, ProducerQueue]
+    pauses: Mapping[str, PauseSwitch]
+    movers: Mapping[str, MessageMover] = field(default_factory=dict)
+
+
+@contextlib.asynccontextmanager
+async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) -> AsyncIterator[Queues]:
+    """Open the backends that the configuration names, and close them at the end.
+
+    Raises:
+        QueueError: a backend cannot be opened; the message says which and why.
+
+    """
+    physical = [spec for spec in settings.queues if spec.kind is not QueueKind.PRIORITY]
+    serializer = JsonTaskSerializer()
+    async with contextlib.AsyncExitStack() as stack:
+        by_name: dict[str, Queue] = {}
+        pauses: PauseSwitch | None = None
+        movers: Mapping[str, MessageMover] = {}
+        if any(spec.backend is Backend.SQLITE for spec in physical):
+            make_directory(settings.data_dir, "QUEUE_DATA_DIR")
+            embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
+            await stack.enter_async_context(embedded)
+            pauses = embedded.pauses
+            local = {spec.name for spec in physical if spec.backend is Backend.SQLITE}
+            by_name |= {spec.name: embedded.queue(_local(spec, local)) for spec in physical if spec.name in local}
+        if any(spec.backend is Backend.SQS for spec in physical):
+            sqs = SqsBackend(
+                settings.queues,
+                clock=clock,
+                random=random.random,
+                serializer=serializer,
+                metrics=metrics,
+                region=settings.sqs.region,
+                endpoint_url=settings.sqs.endpoint_url,
+                worker_count=settings.workers.count,
+                wait_time=settings.sqs.wait_time,
+                payload_store=await _payload_store(settings, physical, stack),
+            )
+            await stack.enter_async_context(sqs)
+            for warning in sqs.warnings:
+                logger.warning("%s", warning)
+            by_name |= {spec.name: sqs.queue(spec.name) for spec in physical if spec.backend is Backend.SQS}
+            movers = sqs.movers
+        by_name = {spec.name: _with_letters(spec, by_name) for spec in physical}
+        public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
+        yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses), movers=movers)
+
+
+async def _payload_store(
+    settings: Settings, specs: Sequence[QueueSpec], stack: contextlib.AsyncExitStack
+) -> PayloadStore | None:
+    buckets = {spec.payload_bucket for spec in specs if spec.payload_bucket is not None}
+    if not buckets:
+        return None
+    # Bodies are ASCII: escaping may make six bytes of one character.
+    longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
+    return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
+
+
+def _local(spec: QueueSpec, names: Collection[str]) -> QueueSpec:
+    """Return ``spec`` without a dead-letter queue that is not in the file: it could be moved to nowhere."""
+    return spec if spec.dead_letter_queue in names else replace(spec, dead_letter_queue=None)
+
+
+def _with_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
+    """Return the queue of ``spec``, which may lie in the file while its dead-letter queue is at SQS."""
+    letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
+    if letters is None or letters.spec.backend is spec.backend:
+        return by_name[spec.name]
+    return ForeignDeadLetters(by_name[spec.name], letters)
+
+
+def _public(spec: QueueSpec, by_name: Mapping[str, Queue]) -> ProducerQueue:
+    if spec.kind is not QueueKind.PRIORITY:
+        return by_name[spec.name]
+    return PriorityQueue(spec, {level: by_name[name] for level, name in spec.levels.items()})
+
+
+def _switches(public: Mapping[str, ProducerQueue], embedded: PauseSwitch | None) -> dict[str, PauseSwitch]:
+    if embedded is None:
+        return {}
+    return {name: embedded for name, queue in public.items() if _on_file(queue)}
+
+
+def _on_file(queue: ProducerQueue) -> bool:
+    leaves = queue.levels.values() if isinstance(queue, PriorityQueue) else [queue]
+    return any(leaf.spec.backend is Backend.SQLITE for leaf in leaves)

@@ -1,0 +1,120 @@
+"""Serves the gateway's application, and follows the signals that mean it."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from mcp_queue.config.errors import ConfigError
+from mcp_queue.config.settings import Settings
+from mcp_queue.domain.keys import ApiKey
+from mcp_queue.gateway.access import Door
+from mcp_queue.gateway.protocol import GuardedProtocol
+from mcp_queue.gateway.readiness import Readiness
+
+#: Reads the configuration once more and returns its keys; raises ``ConfigError`` where it holds a mistake.
+KeyReader = Callable[[], Sequence[ApiKey] | None]
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Says that it drains as soon as the signal comes, before it stops accepting."""
+
+    def __init__(self, app: FastAPI, settings: Settings, readiness: Readiness) -> None:
+        """Serve ``app`` where ``settings`` say."""
+        super().__init__(_config(app, settings))
+        self._readiness = readiness
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Hear a signal."""
+        self._readiness.draining = True
+        super().handle_exit(sig, frame)
+
+
+class _Beside(uvicorn.Server):
+    """Stops when it is told to: signals are for the server that it stands beside."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterator[None]:
+    """Serve ``app``, where there is one, on ``GATEWAY_METRICS_PORT`` while the context is open.
+
+    Raises:
+        OSError: the address cannot be bound.
+
+    """
+    if app is None:
+        yield
+        return
+    host, port = settings.gateway.host, settings.gateway.metrics_port
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        server = _Beside(_config(app, settings))
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.gateway.host,
+        port=settings.gateway.port,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace.total_seconds()) or 1,
+    )
+
+
+def allow_connections() -> None:
+    """Let the process hold as many files open as there may be connections, and as many again, if the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * GuardedProtocol.max_connections
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextlib.contextmanager
+def rereading_keys(door: Door, read: KeyReader) -> Iterator[None]:
+    """Let SIGHUP change the keys of ``door`` to what ``read`` returns while the context is open."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, _reread, door, read)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _reread(door: Door, read: KeyReader) -> None:
+    try:
+        keys = read()
+    except ConfigError as error:
+        for problem in error.problems:
+            logger.error("the API keys stay as they are: %s", problem)  # noqa: TRY400  # the trace says no more
+        return
+    if keys is None:
+        # A gateway that asks for keys does not stop to ask because a list has gone.
+        logger.error("the API keys stay as they are: none are configured any more")
+        return
+    door.change_keys(keys)
+    logger.info("API keys were read again", extra={"count": len(keys)})

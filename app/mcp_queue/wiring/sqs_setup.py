@@ -1,0 +1,68 @@
+"""What operators want of SQS: to know whether its queues are fit, and to make them so."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+
+from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.sqs.apply import Plan, Standard, apply_queues
+from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.adapters.sqs.client import Connections
+from mcp_queue.config.settings import Settings
+from mcp_queue.domain.errors import QueueError, QueueSetupError
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.telemetry.metrics import PrometheusMetrics
+
+#: How long a look at SQS may take for whoever only wants to see the configuration.
+LOOK_TIME = timedelta(seconds=5)
+
+
+async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
+    """Create or correct the configured queues at SQS; return what each needs or, without ``dry_run``, needed.
+
+    Raises:
+        QueueSetupError: none is configured, one cannot be what it is configured as, or SQS refuses.
+
+    """
+    specs = _at_sqs(settings)
+    if not specs:
+        raise QueueSetupError("no queue is at SQS: set SQS_QUEUE_URL and SQS_DLQ_URL, or a url in the file")
+    standard = Standard(wait_time=settings.sqs.wait_time, kms_key=settings.sqs.kms_key, tags=settings.sqs.tags)
+    connections = Connections(
+        region=settings.sqs.region, endpoint_url=settings.sqs.endpoint_url, metrics=_metrics(), clock=SystemClock()
+    )
+    return await apply_queues(specs, standard, connections, dry_run=dry_run)
+
+
+async def warnings_of_sqs(settings: Settings) -> list[str]:
+    """Return what is odd about the configured queues as SQS describes them, or that they cannot be looked at."""
+    if not _at_sqs(settings):
+        return []
+    backend = SqsBackend(
+        settings.queues,
+        clock=SystemClock(),
+        random=random.random,
+        serializer=JsonTaskSerializer(),
+        metrics=_metrics(),
+        region=settings.sqs.region,
+        endpoint_url=settings.sqs.endpoint_url,
+    )
+    try:
+        async with asyncio.timeout(LOOK_TIME.total_seconds()), backend:
+            return backend.warnings
+    except TimeoutError:
+        return [f"SQS was not looked at: no answer within {LOOK_TIME.total_seconds():g} s"]
+    except QueueError as error:
+        return [f"SQS was not looked at: {error}"]
+
+
+def _at_sqs(settings: Settings) -> list[QueueSpec]:
+    return [spec for spec in settings.queues if spec.backend is Backend.SQS and spec.kind is not QueueKind.PRIORITY]
+
+
+def _metrics() -> PrometheusMetrics:
+    return PrometheusMetrics(CollectorRegistry(), ())
