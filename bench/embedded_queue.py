@@ -19,8 +19,8 @@ import uvloop
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Queue
 

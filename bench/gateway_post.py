@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from bench.http_load import WARM_UP, load, post
-from mcp_queue.adapters.ledger.migrate import migrate
+from mcp_queue.adapters.ledger.engine.migrate import migrate
 from tests.support.postgres import postgres_server
 from tests.support.stack import ROOT, make_stack
 

@@ -15,9 +15,9 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from mcp_queue.domain.strict_json import dumps
+from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import JsonValue
-from mcp_queue.services.new_task import NewTask
+from mcp_queue.services.enqueueing.request import NewTask
 
 CONNECTIONS = 64
 PATH = "/v1/queues/tasks/tasks"

@@ -23,12 +23,12 @@ import uvloop
 from sqlalchemy import text
 
 from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.engine.migrate import migrate
+from mcp_queue.adapters.ledger.engine.postgres import PostgresDatabase
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
-from mcp_queue.adapters.ledger.migrate import migrate
-from mcp_queue.adapters.ledger.postgres import PostgresDatabase
-from mcp_queue.adapters.ledger.task_rows import ENTER, task_row
-from mcp_queue.domain.ledger import TaskFilter, TaskState
+from mcp_queue.adapters.ledger.tasks.rows import ENTER, task_row
 from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.domain.task_states import TaskFilter, TaskState
 from mcp_queue.ports import AttemptRecord, Execution
 from tests.support.ledger import LedgerCounts
 from tests.support.postgres import postgres_server

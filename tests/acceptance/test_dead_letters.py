@@ -13,7 +13,7 @@ import pytest
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
-from tests.support.ledger import LedgerCounts, a_letter, a_task
+from tests.support.ledger import LedgerCounts, a_dead_letter, a_task
 from tests.support.ledger_databases import migrated_database
 from tests.support.localstack import of_session
 from tests.support.operator import Operator, operator_of
@@ -106,7 +106,7 @@ async def submit(operator: Operator, receiver: Receiver) -> set[str]:
 
 
 async def waiting(operator: Operator, number: int) -> bool:
-    """Whether so many letters wait, all of them in the ledger."""
+    """Whether so many dead letters wait, all of them in the ledger."""
     listed = await operator.all_pages(f"{DLQ}/tasks", "tasks")
     counted = (await operator.get(DLQ))["approximate_messages"]
     return [number, number] == [len(listed), counted]
@@ -114,13 +114,18 @@ async def waiting(operator: Operator, number: int) -> bool:
 
 async def inspect(operator: Operator, ids: set[str]) -> None:
     """Find the refused tasks by a filter, with why and what was answered."""
-    letters = await operator.all_pages(f"{DLQ}/tasks", "tasks", reason="ANSWERED 410", type="order.paid")
-    assert ids == {letter["id"] for letter in letters}
+    dead_letters = await operator.all_pages(f"{DLQ}/tasks", "tasks", reason="ANSWERED 410", type="order.paid")
+    assert ids == {dead_letter["id"] for dead_letter in dead_letters}
     assert {("the callback answered 410", 410, 1, "tasks")} == {
-        (letter["failure_reason"], letter["response_status"], letter["attempts"], letter["original_queue"])
-        for letter in letters
+        (
+            dead_letter["failure_reason"],
+            dead_letter["response_status"],
+            dead_letter["attempts"],
+            dead_letter["original_queue"],
+        )
+        for dead_letter in dead_letters
     }
-    one = await operator.get(f"{DLQ}/tasks/{letters[0]['id']}")
+    one = await operator.get(f"{DLQ}/tasks/{dead_letters[0]['id']}")
     assert ({"order": 1}, [410]) == (one["payload"], [attempt["response_status"] for attempt in one["history"]])
 
 
@@ -167,7 +172,7 @@ async def clear(operator: Operator) -> None:
 
 SOME, MANY = 2_000, 8_000
 PAYLOAD = "x" * 8192
-#: What the gateway may grow by while it handles another 64 MB of letters, in KiB.
+#: What the gateway may grow by while it handles another 64 MB of dead letters, in KiB.
 MOST_GROWTH = 10 * 1024
 
 
@@ -189,7 +194,7 @@ async def test_ten_thousand_dead_letters_take_no_more_memory_than_two_thousand(t
 
 
 async def list_and_redrive(operator: Operator, task_type: str, number: int) -> None:
-    """List all letters of a type, page by page, then redrive them in the background."""
+    """List all dead letters of a type, page by page, then redrive them in the background."""
     assert number == len(await operator.all_pages(f"{DLQ}/tasks", "tasks", type=task_type))
     redrive = await operator.post(f"{DLQ}/redrive", {"filter": {"type": task_type}})
 
@@ -209,7 +214,9 @@ async def fill(path: Path) -> None:
             for _ in range(0, number, 500):
                 tasks = [a_task(type=task_type, payload=PAYLOAD) for _ in range(500)]
                 failed_at = clock.now() - timedelta(minutes=1)
-                await ledger.dead_letters.store_failed_tasks([a_letter(task, failed_at=failed_at) for task in tasks])
+                await ledger.dead_letters.store_dead_letters(
+                    [a_dead_letter(task, failed_at=failed_at) for task in tasks]
+                )
 
 
 def peak_memory(stack: Stack) -> int:

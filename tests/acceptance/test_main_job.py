@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.embedded import dead_letters, put_raw
+from tests.support.embedded import dead_letters as stored_dead_letters
+from tests.support.embedded import put_raw
 from tests.support.ledger_databases import postgres_url
 from tests.support.receiver import Answer, Receiver
 from tests.support.stack import Stack, make_stack
@@ -133,13 +134,13 @@ async def account(stack: Stack, plan: Plan, receiver: Receiver) -> None:
 
 async def account_without_ledger(stack: Stack, plan: Plan) -> None:
     """What cannot succeed lies in the dead-letter queue, with the reason, and nothing else does."""
-    letters = await dead_letters(stack.directory / "var")
-    marks = {letter.task.metadata["mark"] for letter in letters if letter.task is not None}
+    dead_letters = await stored_dead_letters(stack.directory / "var")
+    marks = {dead_letter.task.metadata["mark"] for dead_letter in dead_letters if dead_letter.task is not None}
     assert marks == plan.dead_letter
-    assert sum(letter.task is None for letter in letters) == plan.poison
-    assert len(letters) == len(plan.dead_letter) + plan.poison
-    for letter in letters:
-        notes = letter.task.metadata if letter.task is not None else letter.attributes
+    assert sum(dead_letter.task is None for dead_letter in dead_letters) == plan.poison
+    assert len(dead_letters) == len(plan.dead_letter) + plan.poison
+    for dead_letter in dead_letters:
+        notes = dead_letter.task.metadata if dead_letter.task is not None else dead_letter.attributes
         assert notes["failure_reason"]
         assert notes["original_queue"] in {"tasks", "orders", "work"}
 
@@ -160,11 +161,17 @@ async def account_with_ledger(stack: Stack, plan: Plan, *, exactly: bool) -> Non
         for mark, task in tasks.items():
             async with session.get(f"/v1/tasks/{task['id']}") as response:
                 assert_ended(await response.json(), plan.kinds[mark], exactly=exactly)
-        letters = [letter for queue in plan.tasks async for letter in listed(session, f"/v1/queues/{queue}/dlq/tasks")]
-    marks = [letter["metadata"]["mark"] for letter in letters if letter["type"] is not None]
+        dead_letters = [
+            dead_letter
+            for queue in plan.tasks
+            async for dead_letter in listed(session, f"/v1/queues/{queue}/dlq/tasks")
+        ]
+    marks = [dead_letter["metadata"]["mark"] for dead_letter in dead_letters if dead_letter["type"] is not None]
     assert sorted(plan.dead_letter) == sorted(marks)
-    assert len(plan.dead_letter) + plan.poison == len(letters)
-    assert all(letter["failure_reason"] and letter["original_queue"] in plan.tasks for letter in letters)
+    assert len(plan.dead_letter) + plan.poison == len(dead_letters)
+    assert all(
+        dead_letter["failure_reason"] and dead_letter["original_queue"] in plan.tasks for dead_letter in dead_letters
+    )
 
 
 async def listed(session: aiohttp.ClientSession, path: str) -> AsyncIterator[dict[str, Any]]:
@@ -227,11 +234,11 @@ async def all_recorded(stack: Stack, plan: Plan) -> bool:
         for status in ("completed", "dead_lettered"):
             ended += len([task async for task in listed(session, f"/v1/tasks?status={status}")])
         async with session.get("/v1/queues/tasks/dlq") as response:
-            letters = (await response.json())["approximate_messages"]
+            dead_letters = (await response.json())["approximate_messages"]
         async with session.get("/v1/queues/dlq/stats") as response:
             stats = await response.json()
     left = stats["approximate_messages"] + stats["inflight_messages"]
-    return (ended, letters, left) == (len(plan.kinds), len(plan.dead_letter) + plan.poison, 0)
+    return (ended, dead_letters, left) == (len(plan.kinds), len(plan.dead_letter) + plan.poison, 0)
 
 
 @pytest.fixture(params=["none", "sqlite", "postgres"])

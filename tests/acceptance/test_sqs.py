@@ -142,10 +142,10 @@ class TestFifoQueue:
             lost = {task["payload"]["mark"] for task in tasks if task["payload"]["failures"] > self.survived(policy)}
             await eventually(lambda: has_succeeded(stack, len(tasks) - len(lost)), 60, "every other task is done")
             await asyncio.gather(stack.gateway.stop(), stack.consumer.stop())
-            letters = await read_all(localstack, names["dlq"])
+            dead_letters = await read_all(localstack, names["dlq"])
 
-        assert sorted(lost) == sorted(letter["payload"]["mark"] for letter in letters)
-        assert {"orders"} == {letter["metadata"]["original_queue"] for letter in letters}
+        assert sorted(lost) == sorted(dead_letter["payload"]["mark"] for dead_letter in dead_letters)
+        assert {"orders"} == {dead_letter["metadata"]["original_queue"] for dead_letter in dead_letters}
         done = [effect["payload"]["mark"] for effect in succeeded(stack)]
         assert sorted({task["payload"]["mark"] for task in tasks} - lost) == sorted(done)
         for group in range(self.GROUPS):

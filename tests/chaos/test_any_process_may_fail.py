@@ -209,12 +209,12 @@ async def account(operator: Operator, stack: Stack, clients: Clients, told: str)
     expected = {task_id: "dead_lettered" if task_id in broken else "completed" for task_id in clients.kinds}
     wrong = {task_id: status for task_id, status in statuses.items() if status != expected.get(task_id)}
     assert (expected.keys(), {}) == (statuses.keys(), wrong), told
-    letters = [
-        letter["id"]
+    dead_letters = [
+        dead_letter["id"]
         for queue in ("tasks", "orders")
-        for letter in await operator.all_pages(f"/v1/queues/{queue}/dlq/tasks", "tasks")
+        for dead_letter in await operator.all_pages(f"/v1/queues/{queue}/dlq/tasks", "tasks")
     ]
-    assert sorted(broken) == sorted(letters)
+    assert sorted(broken) == sorted(dead_letters)
     succeeded = list(dict.fromkeys(effect["id"] for effect in stack.effects() if effect["what"] == "ok"))
     assert set(clients.kinds) - broken == set(succeeded)
     for group, ids in clients.orders.items():

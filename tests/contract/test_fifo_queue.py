@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.domain.delivery import Accepted, Delivery
+from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import DEDUPLICATION_WINDOW, QueueKind
-from mcp_queue.domain.retry import dead_letter
 from mcp_queue.ports import Queue
 from tests.support.clock import NOW, SECOND, START
 from tests.support.queues import LEASE, QueueHarness, ids, make_task, take, take_one
@@ -116,8 +116,8 @@ class TestOrder:
         queue, dead_letters = await fifo(harness)
         head = make_task("a", group="g")
         await queue.enqueue_batch([head, make_task("b", group="g")])
-        letter = dead_letter(head, "boom", START, queue.spec.public_name)
-        await queue.dead_letter(await take_one(harness, queue), letter)
+        dead_letter = dead_letter_message(head, "boom", START, queue.spec.public_name)
+        await queue.dead_letter(await take_one(harness, queue), dead_letter)
         assert ["b"] == ids(await take(harness, queue))
         dead = await take_one(harness, dead_letters)
         assert ("a", "g") == (ids([dead])[0], dead.group)
@@ -139,8 +139,8 @@ class TestOrder:
         names = ["a", "b", "c"]
         await queue.enqueue_batch([make_task(name, group="g") for name in names])
         for name in names:
-            letter = dead_letter(make_task(name, group="g"), "boom", START, queue.spec.public_name)
-            await queue.dead_letter(await take_one(harness, queue), letter)
+            dead_letter = dead_letter_message(make_task(name, group="g"), "boom", START, queue.spec.public_name)
+            await queue.dead_letter(await take_one(harness, queue), dead_letter)
         assert names == ids(await drain(harness, dead_letters, 3))
 
     async def test_a_group_goes_on_after_a_purge(self, harness: QueueHarness) -> None:

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.domain.delivery import Accepted, DeadLetter
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage
 from mcp_queue.domain.errors import DelayNotSupportedError, NotSupportedError, TaskTooLargeError, VisibilityTimeoutError
+from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import MAX_SQS_DELAY
-from mcp_queue.domain.retry import dead_letter
 from tests.support.clock import HOUR, NOW, SECOND, START
 from tests.support.queues import LEASE, QueueHarness, ids, make_task, take, take_one
 
@@ -307,12 +307,12 @@ class TestLease:
         lost = await take_one(harness, queue)
         await harness.pass_time(LEASE)
         holder = await take_one(harness, queue)
-        letter = dead_letter(task, "boom", harness.clock.now(), queue.spec.name)
+        dead_letter = dead_letter_message(task, "boom", harness.clock.now(), queue.spec.name)
         for settlement in (
             queue.complete(lost),
             queue.release(lost),
             queue.reschedule(lost, task.next_attempt(), NOW),
-            queue.dead_letter(lost, letter),
+            queue.dead_letter(lost, dead_letter),
         ):
             with pytest.raises(VisibilityTimeoutError):
                 await settlement
@@ -397,8 +397,8 @@ class TestDeadLetters:
         await queue.enqueue(make_task())
         delivery = await take_one(harness, queue)
         assert delivery.task is not None
-        letter = dead_letter(delivery.task, "boom", START, queue.spec.public_name)
-        await queue.dead_letter(delivery, letter)
+        dead_letter = dead_letter_message(delivery.task, "boom", START, queue.spec.public_name)
+        await queue.dead_letter(delivery, dead_letter)
         dead = await take_one(harness, dead_letters)
         assert dead_letters.spec.name == dead.queue
         assert dead.source_queue is None
@@ -415,8 +415,10 @@ class TestDeadLetters:
         """A body that is no task keeps every character; why it died stands in attributes."""
         queue, dead_letters = await harness.queue()
         await harness.put_raw(queue, "{broken")
-        letter = DeadLetter(task=None, reason="not JSON", failed_at=START, original_queue=queue.spec.public_name)
-        await queue.dead_letter(await take_one(harness, queue), letter)
+        dead_letter = DeadLetterMessage(
+            task=None, reason="not JSON", failed_at=START, original_queue=queue.spec.public_name
+        )
+        await queue.dead_letter(await take_one(harness, queue), dead_letter)
         dead = await take_one(harness, dead_letters)
         assert "{broken" == dead.body
         expected = {
@@ -440,13 +442,13 @@ class TestDeadLetters:
         assert (["t-1"], queue.spec.public_name) == (ids([dead]), dead.source_queue)
 
     async def test_a_waiting_receive_gets_a_dead_letter(self, harness: QueueHarness) -> None:
-        """A long poll of a dead-letter queue ends when a letter comes in."""
+        """A long poll of a dead-letter queue ends when a dead letter comes in."""
         queue, dead_letters = await harness.queue()
         task = make_task()
         await queue.enqueue(task)
         poll = asyncio.create_task(dead_letters.receive(1, LONG))
-        letter = dead_letter(task, "boom", START, queue.spec.public_name)
-        await queue.dead_letter(await take_one(harness, queue), letter)
+        dead_letter = dead_letter_message(task, "boom", START, queue.spec.public_name)
+        await queue.dead_letter(await take_one(harness, queue), dead_letter)
         assert ["t-1"] == ids(await poll)
 
     async def test_without_a_dead_letter_queue_a_message_keeps_coming(self, harness: QueueHarness) -> None:
@@ -464,7 +466,7 @@ class TestDeadLetters:
         await queue.enqueue(task)
         delivery = await take_one(harness, queue)
         with pytest.raises(NotSupportedError):
-            await queue.dead_letter(delivery, dead_letter(task, "boom", START, queue.spec.public_name))
+            await queue.dead_letter(delivery, dead_letter_message(task, "boom", START, queue.spec.public_name))
         await queue.complete(delivery)
 
 

@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 import typer
 
-from mcp_queue.adapters.callbacks.signing import Signer
+from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.cli.application import build
 from mcp_queue.domain.errors import PermanentError, RetryableError
 from mcp_queue.domain.task import Task
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.router import TaskRouter
 from tests.support.settings import known_variables
 from tests.support.stack import ROOT, free_port
 from tests.support.tools import unavailable
@@ -169,7 +169,7 @@ async def test_the_receivers_take_what_is_signed_and_nothing_else(language: str,
     body = json.dumps({"id": "t-1", "payload": {"text": "ä"}}).encode()
     now = datetime.now(UTC)
     other = "whsec_" + SECRET[6:].swapcase()
-    genuine = Signer([SECRET]).headers("t-1", now, body)
+    genuine = CallbackSigner([SECRET]).headers("t-1", now, body)
     async with receiver(language, tmp_path) as url, aiohttp.ClientSession() as session:
 
         async def post(headers: dict[str, str], content: bytes = body) -> tuple[int, str]:
@@ -178,11 +178,11 @@ async def test_the_receivers_take_what_is_signed_and_nothing_else(language: str,
 
         status, text = await post(genuine)
         assert (200, {"done": "t-1"}) == (status, json.loads(text))
-        assert 200 == (await post(Signer([other, SECRET]).headers("t-1", now, body)))[0]
+        assert 200 == (await post(CallbackSigner([other, SECRET]).headers("t-1", now, body)))[0]
         for refused in (
             post(genuine, body + b" "),
-            post(Signer([other]).headers("t-1", now, body)),
-            post(Signer([SECRET]).headers("t-1", now - timedelta(minutes=6), body)),
+            post(CallbackSigner([other]).headers("t-1", now, body)),
+            post(CallbackSigner([SECRET]).headers("t-1", now - timedelta(minutes=6), body)),
             post({}),
         ):
             assert 401 == (await refused)[0]

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from mcp_queue.gateway.http_metrics import HttpMetrics
+from mcp_queue.gateway.server.http_metrics import HttpMetrics
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 from tests.support.dashboards import queries
 from tests.support.prometheus import CONFIGURATION, promtool

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_network
 
-from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.queues import QueueStats
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.ports import CallbackRequest

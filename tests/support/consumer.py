@@ -9,22 +9,22 @@ from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.consumer.admission import Admitter
 from mcp_queue.consumer.attempts import AttemptRunner
+from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.destinations import DestinationRegistry
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
-from mcp_queue.domain.delivery import DeadLetter, Delivery
-from mcp_queue.domain.destinations import LimitRule, Target, target_of
+from mcp_queue.domain.callbacks.destinations import LimitRule, Target, target_of
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.execution.retry import ExponentialBackoff, RetryPolicy
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
-from mcp_queue.domain.retry import ExponentialBackoff, RetryPolicy
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Admission, AttemptRecord, Execution, ExecutionLog, Tracer
-from mcp_queue.services.execution_memory import ExecutionMemory
+from mcp_queue.services.execution.attempt_memory import ExecutionMemory
 from mcp_queue.services.tracing import NO_TRACER
 
 SECOND = timedelta(seconds=1)
@@ -200,10 +200,10 @@ class Faulty:
         self._maybe_fail("extend")
         await self.inner.extend(delivery, lease)
 
-    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
+    async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
         """Fail or pass on."""
         self._maybe_fail("dead_letter")
-        await self.inner.dead_letter(delivery, letter)
+        await self.inner.dead_letter(delivery, dead_letter)
 
     async def stats(self) -> QueueStats:
         """Fail or pass on."""

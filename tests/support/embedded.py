@@ -6,8 +6,8 @@ from pathlib import Path
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
 from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 
 
@@ -32,10 +32,10 @@ async def put_raw(data_dir: Path, queue: str, bodies: list[str]) -> None:
 
 async def dead_letters(data_dir: Path, queue: str = "dlq") -> list[Delivery]:
     """Return everything that lies in the dead-letter queue."""
-    letters: list[Delivery] = []
+    dead_letters: list[Delivery] = []
     clock = SystemClock()
     async with SqliteBackend(data_dir / "queue.db", clock=clock, serializer=JsonTaskSerializer()) as backend:
         source = backend.queue(QueueSpec(name=queue, kind=QueueKind.STANDARD, backend=Backend.SQLITE))
         while received := await source.receive(10, timedelta(0)):
-            letters += received
-    return letters
+            dead_letters += received
+    return dead_letters

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mcp_queue.adapters.sqlite.command import Command, Transaction
+from mcp_queue.adapters.sqlite.engine.command import Command, Transaction
 from mcp_queue.domain.queues import Backend, QueueKind
 from tests.support.queues import make_spec
 

@@ -11,30 +11,30 @@ from prometheus_client import CollectorRegistry
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.cron import next_tick
 from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
-from mcp_queue.domain.addresses import EgressPolicy
-from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.domain.callbacks.addresses import EgressPolicy
+from mcp_queue.domain.enqueueing.payloads import common_payloads
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
-from mcp_queue.gateway.access import Door
 from mcp_queue.gateway.application import create_app
-from mcp_queue.gateway.parts import GatewayParts, Limits
-from mcp_queue.gateway.readiness import Readiness
+from mcp_queue.gateway.dependencies import GatewayDependencies, Limits
+from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
+from mcp_queue.gateway.server.auth import Door
 from mcp_queue.ports import AuditLog, PauseSwitch
-from mcp_queue.services.auditing import Auditor
-from mcp_queue.services.dead_letters import DeadLetters
-from mcp_queue.services.destinations import DestinationSwitches
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.priority_queue import PriorityQueue
-from mcp_queue.services.producing import ProducerQueue
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.queue_manager import QueueManager
-from mcp_queue.services.redriving import Redriver, Sender
-from mcp_queue.services.scheduling import Scheduling
-from mcp_queue.services.sources import Sources
-from mcp_queue.services.stored_dead_letters import StoredDeadLetters, counting
-from mcp_queue.services.submission import Submission
-from mcp_queue.services.task_records import TaskRecords
-from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.services.dead_letters.in_ledger import LedgerDeadLetters, counting
+from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
+from mcp_queue.services.dead_letters.interface import DeadLetters
+from mcp_queue.services.dead_letters.redrive import Redriver, RedriveSender
+from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.enqueueing.submission import Submission
+from mcp_queue.services.operators.audit import Auditor
+from mcp_queue.services.operators.destinations import DestinationSwitches
+from mcp_queue.services.operators.task_records import TaskRecords
+from mcp_queue.services.queues.manager import QueueManager
+from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.schedules.schedules import Schedules
 from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
 from tests.support.clock import START
 from tests.support.ledger import LedgerHarness, enqueue_ledger
@@ -89,7 +89,7 @@ class GatewayKit:
         switches: dict[str, PauseSwitch] = {"tasks": self.pauses, "orders": self.pauses}
         numbers = count(1)
         rules = EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy())
-        purges, sources = Purges((), None, self.clock), Sources(self.queues, {"dlq": self.dlq})
+        purges, sources = Purges((), None, self.clock), DeadLetterTopology(self.queues, {"dlq": self.dlq})
         self.manager = QueueManager(
             self.queues,
             pauses=switches,
@@ -102,17 +102,17 @@ class GatewayKit:
             ),
             purges=purges,
             store=None if ledger is None else ledger.tasks,
-            stored_letters=None if ledger is None else counting(ledger.dead_letters, sources),
+            stored_dead_letters=None if ledger is None else counting(ledger.dead_letters, sources),
         )
         self.records = TaskRecords(None if ledger is None else ledger.tasks, self.queues)
-        self.scheduling = Scheduling(
+        self.scheduling = Schedules(
             None if ledger is None else ledger.schedules, self.manager, next_tick=next_tick, clock=self.clock
         )
-        self.letters = self._letters(
-            sources, Sender(purges=purges, metrics=self.metrics), rules, lambda _: next(numbers)
+        self.dead_letters = self._dead_letters(
+            sources, RedriveSender(purges=purges, metrics=self.metrics), rules, lambda _: next(numbers)
         )
         pings = {name: queue.ping for name, queue in self.manager.backends().items()}
-        self.readiness = Readiness(pings, time_limit=timedelta(seconds=1))
+        self.readiness = GatewayReadiness(pings, time_limit=timedelta(seconds=1))
         self.readiness.started = True
         self.app: FastAPI = create_app(self.parts())
 
@@ -120,36 +120,38 @@ class GatewayKit:
         """Return a queue in memory on the kit's clock."""
         return MemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=dead_letters)
 
-    def _letters(
-        self, sources: Sources, sender: Sender, rules: EnqueueRules, random_bits: Callable[[int], int]
+    def _dead_letters(
+        self, sources: DeadLetterTopology, sender: RedriveSender, rules: EnqueueRules, random_bits: Callable[[int], int]
     ) -> DeadLetters:
         if self.harness is None:
-            return UnstoredDeadLetters(sources, {}, sender, depth=self._letters_waiting, rules=rules, clock=self.clock)
+            return QueueDeadLetters(
+                sources, {}, sender, depth=self._dead_letters_waiting, rules=rules, clock=self.clock
+            )
         ledger = self.harness.ledger
-        return StoredDeadLetters(
+        return LedgerDeadLetters(
             ledger.dead_letters,
             ledger.redrives,
             ledger.tasks,
             sources,
             Redriver(ledger.dead_letters, sender),
-            depth=self._letters_waiting,
+            depth=self._dead_letters_waiting,
             rules=rules,
             clock=self.clock,
             random_bits=random_bits,
             wake=lambda: None,
         )
 
-    async def _letters_waiting(self, queue: str) -> int | None:
+    async def _dead_letters_waiting(self, queue: str) -> int | None:
         return (await self.manager.stats(queue)).dead_letters
 
-    def parts(self) -> GatewayParts:
+    def parts(self) -> GatewayDependencies:
         """Return the parts of the gateway."""
         ledger = None if self.harness is None else self.harness.ledger
-        return GatewayParts(
+        return GatewayDependencies(
             manager=self.manager,
             records=self.records,
             scheduling=self.scheduling,
-            letters=self.letters,
+            dead_letters=self.dead_letters,
             auditor=Auditor(self.audit if ledger is None else ledger.audit, self.clock),
             destinations=DestinationSwitches(None if ledger is None else ledger.destinations, {"billing"}, self.clock),
             readiness=self.readiness,

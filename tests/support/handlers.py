@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mcp_queue.domain.errors import PermanentError, RetryableError
 from mcp_queue.domain.task import JsonValue, Task
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.router import TaskRouter
 
 router = TaskRouter()
 

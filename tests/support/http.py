@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message
 
-from mcp_queue.gateway.protocol import GuardedProtocol
+from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 
 #: How long anything over a loopback connection may take.
 PATIENCE = 10.0

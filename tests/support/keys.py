@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from mcp_queue.domain.keys import ApiKey, Caller, KeyScope, digest_of
-from mcp_queue.domain.rates import RateLimit
+from mcp_queue.domain.operators.keys import ApiKey, Caller, KeyScope, digest_of
+from mcp_queue.domain.operators.rates import RateLimit
 
 
 def api_key(

@@ -9,10 +9,10 @@ from typing import Any
 
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
-from mcp_queue.domain.failed_tasks import FailedTask
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.ports import AttemptRecord, Execution
-from mcp_queue.services.submission import EnqueueLedger
+from mcp_queue.services.enqueueing.submission import EnqueueLedger
 from tests.support.clock import START
 
 _ids = count(1)
@@ -90,10 +90,10 @@ def an_end(task: Task, status: TaskStatus = TaskStatus.COMPLETED, **members: Any
     return AttemptRecord(task=task, status=status, **given)
 
 
-def a_letter(task: Task, **members: Any) -> FailedTask:
+def a_dead_letter(task: Task, **members: Any) -> DeadLetter:
     """Return ``task`` as a dead letter."""
     given = {"failure_reason": "it broke", "failed_at": START, "attempts": task.retry_count + 1, **members}
-    return FailedTask(task_id=task.id, redrive_count=task.redrive_count, queue=task.queue, task=task, **given)
+    return DeadLetter(task_id=task.id, redrive_count=task.redrive_count, queue=task.queue, task=task, **given)
 
 
 Opener = Callable[[], AbstractAsyncContextManager[Ledger]]

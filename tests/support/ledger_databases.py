@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from mcp_queue.adapters.ledger.migrate import migrate
+from mcp_queue.adapters.ledger.engine.migrate import migrate
 from mcp_queue.adapters.ledger.tables import metadata
 from tests.support.postgres import PostgresServer, shared_postgres
 

@@ -12,28 +12,28 @@ from typing import Any
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.adapters.memory import MemoryQueue
-from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.callbacks.addresses import EgressPolicy
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.errors import QueueError
-from mcp_queue.domain.failed_tasks import FailedTask
-from mcp_queue.domain.payloads import common_payloads
+from mcp_queue.domain.execution.retry import dead_letter_message
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.retry import dead_letter
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import MessageMover
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.queue_manager import QueueManager
-from mcp_queue.services.redrive_jobs import RedriveRunner
-from mcp_queue.services.redriving import Redriver, Sender
-from mcp_queue.services.sources import Sources
-from mcp_queue.services.stored_dead_letters import StoredDeadLetters, counting
-from mcp_queue.services.submission import Submission
-from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.services.dead_letters.in_ledger import LedgerDeadLetters, counting
+from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
+from mcp_queue.services.dead_letters.redrive import Redriver, RedriveSender
+from mcp_queue.services.dead_letters.redrive_runner import RedriveRunner
+from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.enqueueing.submission import Submission
+from mcp_queue.services.queues.manager import QueueManager
+from mcp_queue.services.queues.purges import Purges
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, fifo, standard
-from tests.support.ledger import a_letter, a_task, ledger_harness
+from tests.support.ledger import a_dead_letter, a_task, ledger_harness
 
 RULES = EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy())
 
@@ -85,7 +85,7 @@ class FailingQueue(MemoryQueue):
 class LetterKit:
     """``tasks`` (standard) and ``orders`` (FIFO) share the dead-letter queue ``dlq``; ``jobs`` has ``jobs-dlq`` alone.
 
-    Without a ``ledger``, letters stay in their queues.
+    Without a ``ledger``, dead letters stay in their queues.
     """
 
     clock: FakeClock
@@ -107,8 +107,8 @@ class LetterKit:
             queue.spec.name: queue for queue in (self.tasks, self.orders, self.jobs, self.dlq, self.jobs_dlq)
         }
         self.purges = Purges(["tasks"], None, self.clock)
-        self.sources = Sources(self.queues, self.queues)
-        self.sender = Sender(purges=self.purges, metrics=self.metrics)
+        self.sources = DeadLetterTopology(self.queues, self.queues)
+        self.sender = RedriveSender(purges=self.purges, metrics=self.metrics)
         numbers = count(1)
         counted = CountingMetrics()
         self.manager = QueueManager(
@@ -120,18 +120,18 @@ class LetterKit:
             random_bits=lambda _: next(numbers),
             submission=Submission(None, clock=self.clock, metrics=counted),
             purges=self.purges,
-            stored_letters=None if self.ledger is None else counting(self.ledger.dead_letters, self.sources),
+            stored_dead_letters=None if self.ledger is None else counting(self.ledger.dead_letters, self.sources),
         )
         self._numbers = numbers
 
-    def stored(self) -> tuple[StoredDeadLetters, RedriveRunner]:
-        """Return the letters of the ledger, and what redrives many of them."""
+    def stored(self) -> tuple[LedgerDeadLetters, RedriveRunner]:
+        """Return the dead letters of the ledger, and what redrives many of them."""
         assert self.ledger is not None, "the kit has a ledger"
-        letters, jobs = self.ledger.dead_letters, self.ledger.redrives
-        redriver = Redriver(letters, self.sender)
-        runner = RedriveRunner(jobs, letters, redriver, self.sources, clock=self.clock, random=lambda: 1.0)
-        stored = StoredDeadLetters(
-            letters,
+        dead_letters, jobs = self.ledger.dead_letters, self.ledger.redrives
+        redriver = Redriver(dead_letters, self.sender)
+        runner = RedriveRunner(jobs, dead_letters, redriver, self.sources, clock=self.clock, random=lambda: 1.0)
+        stored = LedgerDeadLetters(
+            dead_letters,
             jobs,
             self.ledger.tasks,
             self.sources,
@@ -144,21 +144,19 @@ class LetterKit:
         )
         return stored, runner
 
-    def unstored(self) -> UnstoredDeadLetters:
-        """Return the letters of the queues."""
-        return UnstoredDeadLetters(
-            self.sources, self.movers, self.sender, depth=self.depth, rules=RULES, clock=self.clock
-        )
+    def unstored(self) -> QueueDeadLetters:
+        """Return the dead letters of the queues."""
+        return QueueDeadLetters(self.sources, self.movers, self.sender, depth=self.depth, rules=RULES, clock=self.clock)
 
     async def depth(self, queue: str) -> int | None:
-        """Return how many letters of ``queue`` wait."""
+        """Return how many dead letters of ``queue`` wait."""
         return (await self.manager.stats(queue)).dead_letters
 
-    async def store(self, *letters: FailedTask) -> None:
-        """Put letters into the ledger."""
+    async def store(self, *dead_letters: DeadLetter) -> None:
+        """Put dead letters into the ledger."""
         assert self.ledger is not None, "the kit has a ledger"
-        for start in range(0, len(letters), 200):
-            await self.ledger.dead_letters.store_failed_tasks(letters[start : start + 200])
+        for start in range(0, len(dead_letters), 200):
+            await self.ledger.dead_letters.store_dead_letters(dead_letters[start : start + 200])
 
     async def written(self) -> None:
         """Return when what was to be written into the ledger is: it takes one write after the other."""
@@ -170,7 +168,7 @@ class LetterKit:
         queue = self.queues[task.queue]
         await queue.enqueue(task)
         (delivery,) = await queue.receive(1, timedelta(0))
-        await queue.dead_letter(delivery, dead_letter(task, reason, self.clock.now(), task.queue))
+        await queue.dead_letter(delivery, dead_letter_message(task, reason, self.clock.now(), task.queue))
 
     async def sent(self, queue: str) -> list[Task]:
         """Take the tasks that lie in ``queue``."""
@@ -181,8 +179,8 @@ class LetterKit:
                 await self.queues[queue].complete(delivery)
         return found
 
-    def _queue(self, spec: QueueSpec, letters: MemoryQueue | None = None) -> FailingQueue:
-        return FailingQueue(spec, clock=self.clock, dead_letters=letters)
+    def _queue(self, spec: QueueSpec, dead_letters: MemoryQueue | None = None) -> FailingQueue:
+        return FailingQueue(spec, clock=self.clock, dead_letters=dead_letters)
 
 
 @asynccontextmanager
@@ -192,6 +190,8 @@ async def kit_with_ledger(directory: Path) -> AsyncIterator[LetterKit]:
         yield LetterKit(harness.clock, harness.ledger)
 
 
-def letters(number: int, **members: Any) -> list[FailedTask]:
-    """Return letters that failed one second after the other."""
-    return [a_letter(a_task(**members), failed_at=START - timedelta(seconds=number - index)) for index in range(number)]
+def dead_letters(number: int, **members: Any) -> list[DeadLetter]:
+    """Return dead letters that failed one second after the other."""
+    return [
+        a_dead_letter(a_task(**members), failed_at=START - timedelta(seconds=number - index)) for index in range(number)
+    ]

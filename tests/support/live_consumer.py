@@ -13,21 +13,21 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
 from mcp_queue.consumer.admission import Admitter
 from mcp_queue.consumer.attempts import AttemptRunner
+from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.destinations import DestinationRegistry
 from mcp_queue.consumer.dispatcher import TaskDispatcher
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
+from mcp_queue.domain.execution.retry import ExponentialBackoff, RetryPolicy
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueSpec
-from mcp_queue.domain.retry import ExponentialBackoff, RetryPolicy
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.ports import CallbackSender, Queue
-from mcp_queue.services.callbacks import CallbackTimeouts
-from mcp_queue.services.execution_memory import ExecutionMemory
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.router import TaskRouter
 from tests.support.callbacks import LOOPBACK
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, RecordingLog, standard

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.ports import Queue
 from tests.support.queues import make_task
 

@@ -12,8 +12,8 @@ from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, PauseSwitch, Queue
 from tests.support.clock import NOW, SECOND, START

@@ -1,6 +1,6 @@
 """What the settings know."""
 
-from mcp_queue.config.layers import every_setting
+from mcp_queue.config.loading.layers import every_setting
 
 
 def known_variables() -> set[str]:

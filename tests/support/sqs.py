@@ -11,8 +11,8 @@ from aiobotocore.session import AioSession
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

@@ -7,8 +7,8 @@ from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import MAX_SQS_DELAY, Backend, QueueKind, QueueSpec, QueueTraits
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from tests.support.clock import NOW
 

@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.sqs.channel import Channel
-from mcp_queue.adapters.sqs.client import Client, Polls
-from mcp_queue.adapters.sqs.dead_letters import DeadLetters
+from mcp_queue.adapters.sqs.api.channel import Channel
+from mcp_queue.adapters.sqs.api.client import Polls, SqsClient
+from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.fifo import FifoQueue
-from mcp_queue.adapters.sqs.info import QueueInfo, resolve
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsQueue, Tools
+from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve
 from mcp_queue.adapters.sqs.standard import StandardQueue
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.ports import PayloadStore
 from tests.support.clock import START
 from tests.support.sqs import CountedCalls, sqs_spec
@@ -337,7 +337,7 @@ class StrictWorld:
         self.metrics = CountedCalls()
         self.store = store
         self.names: dict[str, str] = {}
-        self.client = Client(self.sqs, self.metrics, _nothing)  # type: ignore[arg-type]  # it stands for botocore's
+        self.client = SqsClient(self.sqs, self.metrics, _nothing)  # type: ignore[arg-type]  # it stands for botocore's
 
     async def queue(
         self,
@@ -356,9 +356,9 @@ class StrictWorld:
     async def open(self, spec: QueueSpec, dlq_spec: QueueSpec | None) -> SqsQueue:
         """Return the adapter's queue of ``spec``."""
         tools = Tools(serializer=JsonTaskSerializer(), store=self.store, clock=self.clock, names=self.names, ages=None)
-        letters = None
+        dead_letters = None
         if dlq_spec is not None:
-            letters = DeadLetters(
+            dead_letters = DeadLetterWriter(
                 dlq_spec,
                 await self.channel(dlq_spec),
                 shared=False,
@@ -366,7 +366,7 @@ class StrictWorld:
                 payloads=Payloads(self.store, spec.payload_bucket),
             )
         kind = FifoQueue if spec.fifo else StandardQueue
-        return kind(spec, await self.channel(spec), letters, tools)
+        return kind(spec, await self.channel(spec), dead_letters, tools)
 
     async def channel(self, spec: QueueSpec) -> Channel:
         """Return the calls on the queue of ``spec``."""
@@ -396,7 +396,7 @@ class StrictWorld:
     async def polls(self) -> Polls:
         """Return the polls' side of the same client."""
 
-        async def make() -> Client:
+        async def make() -> SqsClient:
             return self.client
 
         return await Polls(make, self.metrics).__aenter__()

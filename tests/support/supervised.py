@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mcp_queue.cli.lifeline import stop_with_stdin
-from mcp_queue.cli.supervisor import Command, supervise
+from mcp_queue.cli.processes.lifeline import stop_with_stdin
+from mcp_queue.cli.processes.supervisor import Command, supervise
 
 
 def say(*words: object) -> None:

@@ -1,9 +1,9 @@
 """What travels beside a body, and how a body is read back."""
 
-from mcp_queue.domain.delivery import DeadLetter
+from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.errors import InvalidTaskError, TaskTooLargeError
+from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer, format_time
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import MessageFacts, TaskSerializer, format_time
 from mcp_queue.domain.task import Task
 
 TRACEPARENT = "traceparent"
@@ -30,12 +30,12 @@ def attributes_of(task: Task) -> dict[str, str]:
     return {} if task.traceparent is None else {TRACEPARENT: task.traceparent}
 
 
-def attributes_of_raw(letter: DeadLetter) -> dict[str, str]:
+def attributes_of_raw(dead_letter: DeadLetterMessage) -> dict[str, str]:
     """Return what a dead letter that is no task carries beside its body."""
     return {
-        "failure_reason": letter.reason,
-        "failed_at": format_time(letter.failed_at),
-        "original_queue": letter.original_queue,
+        "failure_reason": dead_letter.reason,
+        "failed_at": format_time(dead_letter.failed_at),
+        "original_queue": dead_letter.original_queue,
     }
 
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from mcp_queue.domain.failed_tasks import FailureNotice
-from mcp_queue.domain.serialization import format_time
-from mcp_queue.domain.strict_json import dumps
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
+from mcp_queue.domain.formats.serialization import format_time
+from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.ports import CallbackRequest, CallbackSender
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _REASON = 200
 class LogNotifier:
     """Writes a log line."""
 
-    async def notify(self, notice: FailureNotice) -> None:
+    async def notify(self, notice: DeadLetterNotice) -> None:
         """Write it as a warning."""
         extra = {
             "queue": notice.queue,
@@ -41,7 +41,7 @@ class WebhookNotifier:
         self._url = url
         self._headers = headers
 
-    async def notify(self, notice: FailureNotice) -> None:
+    async def notify(self, notice: DeadLetterNotice) -> None:
         """Post every member of the notice."""
         content = {
             "event": "dead_letters",
@@ -63,12 +63,12 @@ class SlackNotifier:
         self._sender = sender
         self._url = url
 
-    async def notify(self, notice: FailureNotice) -> None:
+    async def notify(self, notice: DeadLetterNotice) -> None:
         """Post the count and the examples as text."""
         await post(self._sender, self._url, {"text": slack_text(notice)}, {})
 
 
-def slack_text(notice: FailureNotice) -> str:
+def slack_text(notice: DeadLetterNotice) -> str:
     """Return ``notice`` in Slack's own markup; what comes from tasks can neither mention anybody nor link."""
     tasks = "1 task" if notice.count == 1 else f"{notice.count} tasks"
     kind = f" of type `{_plain(notice.type)}`" if notice.type is not None else ""
@@ -89,7 +89,7 @@ async def post(sender: CallbackSender, url: str, content: object, headers: Mappi
     )
 
 
-def _span(notice: FailureNotice) -> str:
+def _span(notice: DeadLetterNotice) -> str:
     first, last = (f"{moment:%Y-%m-%d %H:%M:%S} UTC" for moment in (notice.first_failed_at, notice.last_failed_at))
     return f"at {first}" if first == last else f"from {first} to {last}"
 

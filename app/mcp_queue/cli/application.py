@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from mcp_queue.cli import configuration, dead_letters, keys, ledger, queues, schedules, services, task_records, tasks
+from mcp_queue.cli.client import dead_letters, queues, schedules, task_records, tasks
 from mcp_queue.cli.errors import CommandError
+from mcp_queue.cli.processes import commands as services
+from mcp_queue.cli.setup import configuration, keys, ledger
 
 _HELP = """\
 An HTTP task queue in front of Amazon SQS, with an embedded queue that needs nothing installed.
@@ -55,13 +57,13 @@ def build() -> typer.Typer:
     line.command()(queues.apply)
     app.add_typer(line, name="queues", rich_help_panel=_CLIENT)
 
-    letters = _group("See dead letters, send them again, delete them.")
-    letters.command("list")(dead_letters.list_letters)
-    letters.command()(dead_letters.show)
-    letters.command()(dead_letters.redrive)
-    letters.command()(dead_letters.delete)
-    letters.command()(dead_letters.purge)
-    app.add_typer(letters, name="dlq", rich_help_panel=_CLIENT)
+    dlq = _group("See dead letters, send them again, delete them.")
+    dlq.command("list")(dead_letters.list_dead_letters)
+    dlq.command()(dead_letters.show)
+    dlq.command()(dead_letters.redrive)
+    dlq.command()(dead_letters.delete)
+    dlq.command()(dead_letters.purge)
+    app.add_typer(dlq, name="dlq", rich_help_panel=_CLIENT)
 
     plan = _group("See and change recurring tasks.")
     plan.command("list")(schedules.list_schedules)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp_queue.config import Client, Settings
-    from mcp_queue.domain.keys import ApiKey
+    from mcp_queue.domain.operators.keys import ApiKey
 
 _USAGE = 2
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from mcp_queue.config.document import Consumer, Embeddings, Gateway, Logs
-from mcp_queue.config.queue_sections import Workers
-from mcp_queue.domain.addresses import EgressPolicy
-from mcp_queue.domain.destinations import LimitRule
+from mcp_queue.config.schema.document import Consumer, Embeddings, Gateway, Logs
+from mcp_queue.config.schema.queue_sections import Workers
+from mcp_queue.domain.callbacks.addresses import EgressPolicy
+from mcp_queue.domain.callbacks.destinations import LimitRule
+from mcp_queue.domain.execution.retry import ExponentialBackoff
+from mcp_queue.domain.execution.routing import Route
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.retry import ExponentialBackoff
-from mcp_queue.domain.routing import Route
 
 _CALLBACK_TIMEOUT = timedelta(seconds=30)
 _SHARE_OF_LEASE = 0.8

@@ -9,8 +9,8 @@ from enum import Enum, auto
 from mcp_queue.consumer.work import Work
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.execution.retry import revived
 from mcp_queue.domain.queues import QueueSpec, QueueTraits
-from mcp_queue.domain.retry import revived
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Admission, Clock, Execution, ExecutionLog
 

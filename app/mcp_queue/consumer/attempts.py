@@ -9,7 +9,7 @@ from typing import Protocol, assert_never
 from mcp_queue.consumer.admission import Attempt, Verdict
 from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.work import Stop, Work
-from mcp_queue.domain.destinations import Target, call_failed
+from mcp_queue.domain.callbacks.destinations import Target, call_failed
 from mcp_queue.domain.errors import AttemptTimeoutError, RetryableError, TaskFailedError
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Clock, Metrics, Span, Tracer

@@ -6,10 +6,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 
-from mcp_queue.domain.dead_letters import failed_task, home_of
+from mcp_queue.domain.dead_letters.reading import dead_letter_of, home_of
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import QueueError, VisibilityTimeoutError
-from mcp_queue.domain.retry import ExponentialBackoff
+from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.ports import Clock, DeadLetterStore, Queue
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class DeadLetterProcessor:
         random: Callable[[], float],
         wait: timedelta,
     ) -> None:
-        """Expect letters of the queues ``sources``; open polls of ``wait``."""
+        """Expect dead letters of the queues ``sources``; open polls of ``wait``."""
         self._queue = queue
         self._sources = sources
         self._store = store
@@ -48,7 +48,7 @@ class DeadLetterProcessor:
 
     @contextlib.asynccontextmanager
     async def running(self, hurry: asyncio.Event) -> AsyncIterator[None]:
-        """Process letters while the context is open; at its end what the receive under way brings is awaited.
+        """Process dead letters while the context is open; at its end what the receive under way brings is awaited.
 
         With ``hurry`` it is not, and what it brings is hidden until its lease ends.
         """
@@ -79,7 +79,7 @@ class DeadLetterProcessor:
             try:
                 await self._process(await self._queue.receive(BATCH, self._wait))
                 failures = 0
-            except Exception as error:  # whatever failed, the letters are still in their queue
+            except Exception as error:  # whatever failed, the dead letters are still in their queue
                 known = isinstance(error, QueueError)
                 logger.warning("dead letters wait: %s", error, exc_info=None if known else error)
                 if not self._stopping:
@@ -96,9 +96,9 @@ class DeadLetterProcessor:
         if not deliveries:
             return
         now, shelf = self._clock.now(), self._queue.spec.name
-        letters = [failed_task(it, home_of(it, self._sources) or shelf, now) for it in deliveries]
+        dead_letters = [dead_letter_of(it, home_of(it, self._sources) or shelf, now) for it in deliveries]
         try:
-            await self._store.store_failed_tasks(letters)
+            await self._store.store_dead_letters(dead_letters)
         except QueueError:
             await asyncio.gather(*(self._release(delivery) for delivery in deliveries))
             raise

@@ -7,9 +7,9 @@ from datetime import timedelta
 from math import inf
 
 from mcp_queue.consumer.admission import Verdict, verdict_on
-from mcp_queue.consumer.destinations import DestinationRegistry, Refusal
+from mcp_queue.consumer.call_limits import DestinationRegistry, Refusal
 from mcp_queue.consumer.work import Lane, Work
-from mcp_queue.domain.destinations import Target
+from mcp_queue.domain.callbacks.destinations import Target
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock
 

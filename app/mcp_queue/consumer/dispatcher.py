@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from mcp_queue.domain.destinations import Target, target_of
+from mcp_queue.domain.callbacks.destinations import Target, target_of
+from mcp_queue.domain.enqueueing.payloads import WebhookPayload
 from mcp_queue.domain.errors import UnknownTaskTypeError
-from mcp_queue.domain.payloads import WebhookPayload
-from mcp_queue.domain.routing import Route
+from mcp_queue.domain.execution.routing import Route
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.ports import CallbackSender
-from mcp_queue.services.callbacks import CallbackTimeouts, callback_request, callback_result
+from mcp_queue.services.execution.callbacks import CallbackTimeouts, callback_request, callback_result
+from mcp_queue.services.execution.router import TaskRouter
 from mcp_queue.services.log_context import log_fields
-from mcp_queue.services.task_router import TaskRouter
 
 
 class TaskDispatcher:

@@ -17,7 +17,7 @@ CHECK_TIME = timedelta(seconds=3)
 
 
 @dataclass(slots=True)
-class Readiness:
+class ConsumerReadiness:
     """What ``/readyz`` answers from. ``ledger_ok`` is ``None`` where there is no ledger."""
 
     lanes: Sequence[Lane]
@@ -60,7 +60,7 @@ async def _ping(queue: Queue) -> bool:
 
 @contextlib.asynccontextmanager
 async def serving(
-    host: str, port: int, readiness: Readiness, render_metrics: Callable[[], tuple[bytes, str]]
+    host: str, port: int, readiness: ConsumerReadiness, render_metrics: Callable[[], tuple[bytes, str]]
 ) -> AsyncIterator[int]:
     """Serve while the context is open; yield the port, which is a free one where ``port`` is 0.
 
@@ -89,7 +89,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def _readyz(readiness: Readiness) -> Handler:
+def _readyz(readiness: ConsumerReadiness) -> Handler:
     async def handle(_request: web.Request) -> web.Response:
         ready, body = await readiness.check()
         return web.json_response(body, status=200 if ready else 503)

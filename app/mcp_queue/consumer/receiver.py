@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
-from mcp_queue.consumer.intake import Poll, answered
+from mcp_queue.consumer.poll_planning import Poll, answered
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Work
 from mcp_queue.domain.errors import QueueError
-from mcp_queue.domain.retry import ExponentialBackoff
+from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.ports import Clock, Metrics, Tracer
 from mcp_queue.services.tracing import NO_TRACER
 

@@ -11,10 +11,17 @@ from functools import partial
 from mcp_queue.consumer.admission import Attempt, Verdict
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Stop, Work
-from mcp_queue.domain.delivery import DeadLetter, Delivery
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import TaskFailedError, TryLaterError, VisibilityTimeoutError
+from mcp_queue.domain.execution.retry import (
+    ExponentialBackoff,
+    Retry,
+    RetryPolicy,
+    dead_letter_message,
+    describe,
+    fit_delay,
+)
 from mcp_queue.domain.queues import FailurePolicy
-from mcp_queue.domain.retry import ExponentialBackoff, Retry, RetryPolicy, dead_letter, describe, fit_delay
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus, cut_reason
 from mcp_queue.ports import AttemptRecord, Clock, ExecutionLog, Metrics
 
@@ -89,12 +96,12 @@ class Settlement:
     async def bury(self, attempt: Attempt, reason: str, *, response_status: int | None = None) -> bool:
         """Dead-letter a task with ``reason``."""
         work = attempt.work
-        letter = dead_letter(attempt.task, reason, self._clock.now(), work.lane.name)
-        confirmed = await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, letter))
+        dead_letter = dead_letter_message(attempt.task, reason, self._clock.now(), work.lane.name)
+        confirmed = await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, dead_letter))
         await self._record(
             attempt,
             TaskStatus.DEAD_LETTERED if confirmed else TaskStatus.RETRYING,
-            error=letter.reason,
+            error=dead_letter.reason,
             response_status=response_status,
             confirmed=confirmed,
         )
@@ -102,11 +109,11 @@ class Settlement:
 
     async def bury_raw(self, work: Work, reason: str) -> bool:
         """Dead-letter a body that is no task, unchanged."""
-        letter = DeadLetter(
+        dead_letter = DeadLetterMessage(
             task=None, reason=cut_reason(reason), failed_at=self._clock.now(), original_queue=work.lane.name
         )
         self._metrics.completed(work.lane.name, "", TaskStatus.DEAD_LETTERED)
-        return await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, letter))
+        return await self._confirm(work, lambda: work.lane.queue.dead_letter(work.delivery, dead_letter))
 
     async def end(
         self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None

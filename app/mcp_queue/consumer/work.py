@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
 
-from mcp_queue.consumer.destinations import Permit
+from mcp_queue.consumer.call_limits import Permit
+from mcp_queue.domain.callbacks.destinations import Target
 from mcp_queue.domain.delivery import Delivery
-from mcp_queue.domain.destinations import Target
 from mcp_queue.domain.queues import LevelPolicy
 from mcp_queue.ports import Queue
 

@@ -11,12 +11,12 @@ from mcp_queue.consumer.admission import Admitter
 from mcp_queue.consumer.alarm import Alarm
 from mcp_queue.consumer.attempts import AttemptRunner
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.intake import Poll, choose, plan_polls
+from mcp_queue.consumer.poll_planning import Poll, choose, plan_polls
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Lane, Stop, Work
-from mcp_queue.domain.retry import revived
+from mcp_queue.domain.execution.retry import revived
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock
 

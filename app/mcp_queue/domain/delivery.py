@@ -33,7 +33,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetterMessage:
     """What is put into a dead-letter queue.
 
     ``task`` carries the reason in its metadata. It is ``None`` for a body that is no task; such a body travels

@@ -7,19 +7,19 @@ from fastapi.routing import APIRoute
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
-from mcp_queue.gateway.gate import Gate
+from mcp_queue.gateway.dependencies import GatewayDependencies
 from mcp_queue.gateway.openapi import document
-from mcp_queue.gateway.parts import GatewayParts
-from mcp_queue.gateway.routes.audit import AuditRoutes
-from mcp_queue.gateway.routes.dead_letters import DeadLetterRoutes
-from mcp_queue.gateway.routes.destinations import DestinationRoutes
-from mcp_queue.gateway.routes.documents import DocumentRoutes
-from mcp_queue.gateway.routes.queues import QueueRoutes
-from mcp_queue.gateway.routes.redrives import RedriveRoutes
-from mcp_queue.gateway.routes.schedules import ScheduleRoutes
-from mcp_queue.gateway.routes.service import ServiceRoutes
-from mcp_queue.gateway.routes.task_records import TaskRecordRoutes
-from mcp_queue.gateway.routes.tasks import TaskRoutes
+from mcp_queue.gateway.resources.audit.routes import AuditRoutes
+from mcp_queue.gateway.resources.dead_letters.redrive_routes import RedriveRoutes
+from mcp_queue.gateway.resources.dead_letters.routes import DeadLetterRoutes
+from mcp_queue.gateway.resources.destinations.routes import DestinationRoutes
+from mcp_queue.gateway.resources.queues.routes import QueueRoutes
+from mcp_queue.gateway.resources.schedules.routes import ScheduleRoutes
+from mcp_queue.gateway.resources.service.documents import DocumentRoutes
+from mcp_queue.gateway.resources.service.routes import ServiceRoutes
+from mcp_queue.gateway.resources.tasks.enqueue_routes import TaskRoutes
+from mcp_queue.gateway.resources.tasks.routes import TaskRecordRoutes
+from mcp_queue.gateway.server.admission import Gate
 
 _TAGS = [
     {"name": "Tasks", "description": "What clients do."},
@@ -34,7 +34,7 @@ _TAGS = [
 class Gateway(FastAPI):
     """FastAPI with the gate in place of its own middleware."""
 
-    def __init__(self, parts: GatewayParts) -> None:
+    def __init__(self, parts: GatewayDependencies) -> None:
         """Be without routes at first."""
         super().__init__(
             title="MCP queue gateway",
@@ -66,7 +66,7 @@ class Gateway(FastAPI):
         return ServerErrorMiddleware(Gate(self.router, self._parts))
 
 
-def create_app(parts: GatewayParts, *, with_service: bool = True) -> FastAPI:
+def create_app(parts: GatewayDependencies, *, with_service: bool = True) -> FastAPI:
     """Return the application made of ``parts``. What it uses is opened and closed by whoever made them.
 
     Without ``with_service``, health and metrics are left to ``create_service_app``.
@@ -77,8 +77,8 @@ def create_app(parts: GatewayParts, *, with_service: bool = True) -> FastAPI:
     TaskRecordRoutes(parts.records, parts.auditor).add_to(app.router)
     QueueRoutes(parts.manager, parts.auditor).add_to(app.router)
     ScheduleRoutes(parts.scheduling, parts.auditor).add_to(app.router)
-    DeadLetterRoutes(parts.letters, parts.auditor).add_to(app.router)
-    RedriveRoutes(parts.letters, parts.auditor).add_to(app.router)
+    DeadLetterRoutes(parts.dead_letters, parts.auditor).add_to(app.router)
+    RedriveRoutes(parts.dead_letters, parts.auditor).add_to(app.router)
     DestinationRoutes(parts.destinations, parts.auditor).add_to(app.router)
     AuditRoutes(parts.auditor).add_to(app.router)
     if with_service:
@@ -87,7 +87,7 @@ def create_app(parts: GatewayParts, *, with_service: bool = True) -> FastAPI:
     return app
 
 
-def create_service_app(parts: GatewayParts) -> FastAPI:
+def create_service_app(parts: GatewayDependencies) -> FastAPI:
     """Return an application with the health and metrics of the process alone, to be served on a port of its own."""
     app = Gateway(parts)
     ServiceRoutes(parts).add_to(app.router)

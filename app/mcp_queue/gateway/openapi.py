@@ -9,14 +9,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from mcp_queue.domain.keys import KeyScope
+from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.gateway import problems
-from mcp_queue.gateway.incoming import JSON
-from mcp_queue.gateway.letter_schemas import RedriveRequest
-from mcp_queue.gateway.schemas import NoMembers, ProblemView, PurgeRequest, TaskBatch
-from mcp_queue.services.letter_edits import LetterEdits
-from mcp_queue.services.new_task import NewTask
-from mcp_queue.services.scheduling import NewSchedule
+from mcp_queue.gateway.resources.dead_letters.schemas import RedriveRequest
+from mcp_queue.gateway.resources.schemas import NoMembers, ProblemView, PurgeRequest, TaskBatch
+from mcp_queue.gateway.server.request import JSON
+from mcp_queue.services.dead_letters.edits import DeadLetterEdits
+from mcp_queue.services.enqueueing.request import NewTask
+from mcp_queue.services.schedules.schedules import NewSchedule
 
 _MODELS: tuple[type[BaseModel], ...] = (
     NewTask,
@@ -24,7 +24,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     PurgeRequest,
     NoMembers,
     NewSchedule,
-    LetterEdits,
+    DeadLetterEdits,
     RedriveRequest,
     ProblemView,
 )

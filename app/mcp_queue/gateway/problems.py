@@ -27,7 +27,7 @@ from mcp_queue.domain.errors import (
     TaskTooLargeError,
     TryLaterError,
 )
-from mcp_queue.domain.strict_json import MalformedJsonError, TooManyValuesError, dumps
+from mcp_queue.domain.formats.strict_json import MalformedJsonError, TooManyValuesError, dumps
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -1,7 +1,7 @@
 """Returns what it is given: for trying out a queue, and for measuring one."""
 
 from mcp_queue.domain.task import JsonValue, Task
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.router import TaskRouter
 
 router = TaskRouter()
 

@@ -1,9 +1,9 @@
 """Turns a text into a vector."""
 
-from mcp_queue.domain.payloads import EmbeddingPayload
+from mcp_queue.domain.enqueueing.payloads import EmbeddingPayload
 from mcp_queue.domain.task import JsonValue
 from mcp_queue.ports import EmbeddingClient
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.router import TaskRouter
 
 router = TaskRouter()
 

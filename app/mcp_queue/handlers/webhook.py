@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 
+from mcp_queue.domain.enqueueing.payloads import WebhookPayload
 from mcp_queue.domain.errors import InvalidPayloadError
-from mcp_queue.domain.payloads import WebhookPayload
-from mcp_queue.domain.strict_json import dumps
+from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.ports import CallbackRequest, CallbackSender
-from mcp_queue.services.callbacks import CallbackTimeouts, callback_result
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.callbacks import CallbackTimeouts, callback_result
+from mcp_queue.services.execution.router import TaskRouter
 
 router = TaskRouter()
 

@@ -1,12 +1,6 @@
 """What the core needs from outside, as small protocols. Adapters implement them, tests fake them."""
 
-from mcp_queue.ports.clock import Clock
-from mcp_queue.ports.executions import Admission, AttemptRecord, Execution, ExecutionLog
-from mcp_queue.ports.ledger import HeldTasks, IdempotencyStore, ScheduleStore, TaskStore
-from mcp_queue.ports.letters import DeadLetterStore, NotificationOutbox, RedriveJobs
-from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
-from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
-from mcp_queue.ports.outbound import (
+from mcp_queue.ports.callbacks import (
     CallbackRequest,
     CallbackResponse,
     CallbackSender,
@@ -14,8 +8,14 @@ from mcp_queue.ports.outbound import (
     EmbeddingClient,
     Notifier,
 )
+from mcp_queue.ports.clock import Clock
+from mcp_queue.ports.dead_letters import DeadLetterStore, NotificationOutbox, RedriveJobs
+from mcp_queue.ports.execution import Admission, AttemptRecord, Execution, ExecutionLog
+from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
+from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
 from mcp_queue.ports.payloads import PayloadPointer, PayloadStore
 from mcp_queue.ports.queues import MessageMover, PauseSwitch, Queue
+from mcp_queue.ports.tasks import HeldTasks, IdempotencyStore, ScheduleStore, TaskStore
 from mcp_queue.ports.tracing import Span, Tracer
 
 __all__ = [

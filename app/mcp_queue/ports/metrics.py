@@ -75,11 +75,11 @@ class DeadLetterMetrics(Protocol):
     """What is counted of dead letters. Label values come from the configuration."""
 
     def redriven(self, queue: str, count: int) -> None:
-        """Count letters that went back to ``queue``."""
+        """Count dead letters that went back to ``queue``."""
         ...
 
     def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
-        """Set how long the oldest letter of ``queue`` has waited; ``None`` where none waits."""
+        """Set how long the oldest dead letter of ``queue`` has waited; ``None`` where none waits."""
         ...
 
     def notified(self, notifier: str, outcome: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from mcp_queue.domain.ledger import Page
-from mcp_queue.domain.operators import AuditEntry, DestinationReport, DestinationView
+from mcp_queue.domain.operators.audit import AuditEntry, DestinationReport, DestinationView
+from mcp_queue.domain.task_states import Page
 from mcp_queue.ports.queues import PauseSwitch
 
 

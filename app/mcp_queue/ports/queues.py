@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from mcp_queue.domain.dead_letters import RedriveProgress
-from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.dead_letters.reading import RedriveProgress
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
@@ -100,8 +100,8 @@ class Queue(Protocol):
         """
         ...
 
-    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
-        """Put ``letter`` into the dead-letter queue, then delete the message; a crash in between duplicates.
+    async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Put ``dead_letter`` into the dead-letter queue, then delete the message; a crash in between duplicates.
 
         Raises:
             VisibilityTimeoutError: the lease is known to be lost.

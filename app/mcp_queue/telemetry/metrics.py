@@ -79,7 +79,7 @@ class PrometheusMetrics:
         self._dead_letters = gauge("mcp_dlq_depth", "Dead letters by the queue they come from.")
 
     def _register_dead_letters(self, registry: CollectorRegistry) -> None:
-        self._oldest_letter = _children(
+        self._oldest_dead_letter = _children(
             Gauge(
                 "mcp_dlq_oldest_age_seconds",
                 "How long the oldest dead letter in the ledger has waited; 0 where none waits.",
@@ -185,12 +185,12 @@ class PrometheusMetrics:
             self._dead_letters(queue).set(stats.dead_letters)
 
     def redriven(self, queue: str, count: int) -> None:
-        """Count letters that went back to ``queue``."""
+        """Count dead letters that went back to ``queue``."""
         self._redriven(queue).inc(count)
 
     def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
-        """Set how long the oldest letter of ``queue`` has waited."""
-        self._oldest_letter(queue).set(0 if age is None else age.total_seconds())
+        """Set how long the oldest dead letter of ``queue`` has waited."""
+        self._oldest_dead_letter(queue).set(0 if age is None else age.total_seconds())
 
     def notified(self, notifier: str, outcome: str) -> None:
         """Count a try to tell ``notifier`` something."""

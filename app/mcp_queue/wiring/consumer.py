@@ -12,41 +12,41 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from mcp_queue.adapters.callbacks.embeddings import OpenAIEmbeddings
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.embeddings import OpenAIEmbeddings
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.config.settings import Settings
 from mcp_queue.consumer.admission import Admitter
 from mcp_queue.consumer.attempts import AttemptRunner, Dispatcher
+from mcp_queue.consumer.background import share_destinations, watch_cancels, watch_depths, watch_pauses
+from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.destinations import DestinationRegistry
 from mcp_queue.consumer.dispatcher import TaskDispatcher
-from mcp_queue.consumer.health import Readiness, serving
-from mcp_queue.consumer.periodic import share_destinations, watch_cancels, watch_depths, watch_pauses
+from mcp_queue.consumer.health import ConsumerReadiness, serving
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
 from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
 from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.execution.retry import RetryPolicy
 from mcp_queue.domain.queues import Backend
-from mcp_queue.domain.retry import RetryPolicy
 from mcp_queue.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue, Tracer
-from mcp_queue.services.callbacks import CallbackTimeouts
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.execution_memory import ExecutionMemory
-from mcp_queue.services.jobs import Job, running
-from mcp_queue.services.priority_queue import PriorityQueue
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.router import TaskRouter
+from mcp_queue.services.periodic import Job, running
+from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.services.queues.purges import Purges
 from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
-from mcp_queue.wiring.dead_letters import tending_letters
+from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
-from mcp_queue.wiring.ledger import Core, make_core, opened_ledger
 from mcp_queue.wiring.process import Signals, leave, relieve_collector, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
+from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, opened_ledger
 from mcp_queue.wiring.tracing import Tracing, tracing
 
 logger = logging.getLogger(__name__)
@@ -72,13 +72,13 @@ async def run_consumer(settings: Settings) -> None:
         _dispatcher(settings, router, traced, clock, metrics) as dispatcher,
     ):
         rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
-        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics)
+        core = build_shared_services(settings, queues, ledger, rules, clock=clock, metrics=metrics)
         log: ExecutionLog = ExecutionMemory() if ledger is None else ledger.executions
         lanes = _lanes(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
         pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
-        readiness = Readiness(pool.lanes, list(queues.by_name.values()), clock)
+        readiness = ConsumerReadiness(pool.lanes, list(queues.by_name.values()), clock)
         jobs = _jobs(pool, queues, core, ledger)
         if ledger is not None:
             readiness.ledger_ok = lambda: ledger.healthy
@@ -90,8 +90,8 @@ async def run_consumer(settings: Settings) -> None:
             serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
             extender.running(pool.lose),
             running(jobs, clock),
-            _letter_processors(settings, queues, ledger, clock, signals.hurry) as letter_processors,
-            tending_letters(settings, ledger, core, clock=clock, metrics=metrics),
+            _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,
+            tending_dead_letters(settings, ledger, core, clock=clock, metrics=metrics),
         ):
             relieve_collector()
             pool.start()
@@ -99,7 +99,7 @@ async def run_consumer(settings: Settings) -> None:
             logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
             await signals.stop.wait()
             readiness.draining = True
-            for processor in letter_processors:
+            for processor in dead_letter_processors:
                 processor.stop()
             await pool.drain(settings.shutdown_grace, signals.hurry)
             logger.info("drained")
@@ -108,7 +108,7 @@ async def run_consumer(settings: Settings) -> None:
         leave()
 
 
-def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -> list[Job]:
+def _jobs(pool: WorkerPool, queues: Queues, core: SharedServices, ledger: Ledger | None) -> list[Job]:
     switches: set[PauseSwitch] = set(queues.pauses.values())
     jobs = [watch_depths(queues.public.keys(), core.manager.stats), *core.jobs]
     if ledger is not None:
@@ -118,7 +118,7 @@ def _jobs(pool: WorkerPool, queues: Queues, core: Core, ledger: Ledger | None) -
 
 
 @contextlib.asynccontextmanager
-async def _letter_processors(
+async def _dead_letter_processors(
     settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock, hurry: asyncio.Event
 ) -> AsyncIterator[list[DeadLetterProcessor]]:
     """Move dead letters into the ledger while the context is open; without one they stay in their queues."""

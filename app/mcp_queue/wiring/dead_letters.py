@@ -11,58 +11,58 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier
 from mcp_queue.config.settings import NotifierSettings, Settings
-from mcp_queue.domain.addresses import EgressPolicy
+from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.ports import CallbackSender, Clock, DeadLetterMetrics, Notifier
-from mcp_queue.services.auditing import Auditor
-from mcp_queue.services.dead_letters import DeadLetters
-from mcp_queue.services.destinations import DestinationSwitches
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.jobs import running
-from mcp_queue.services.notifying import Notifying, notifying
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.redrive_jobs import RedriveRunner
-from mcp_queue.services.redriving import Redriver, Sender
-from mcp_queue.services.sources import Sources
-from mcp_queue.services.stored_dead_letters import StoredDeadLetters, watch_ages
-from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
-from mcp_queue.wiring.ledger import Core
+from mcp_queue.services.dead_letters.in_ledger import LedgerDeadLetters, watch_ages
+from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
+from mcp_queue.services.dead_letters.interface import DeadLetters
+from mcp_queue.services.dead_letters.notifications import NotificationSender, notifying
+from mcp_queue.services.dead_letters.redrive import Redriver, RedriveSender
+from mcp_queue.services.dead_letters.redrive_runner import RedriveRunner
+from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.operators.audit import Auditor
+from mcp_queue.services.operators.destinations import DestinationSwitches
+from mcp_queue.services.periodic import running
+from mcp_queue.services.queues.purges import Purges
 from mcp_queue.wiring.queues import Queues
+from mcp_queue.wiring.shared_services import SharedServices
 
 #: Whom the operator names may be anywhere.
 ANYWHERE = EgressPolicy(allowed_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class OperatorServices:
     """What operators do is done here."""
 
-    letters: DeadLetters
+    dead_letters: DeadLetters
     destinations: DestinationSwitches
     auditor: Auditor
 
 
 @contextlib.asynccontextmanager
-async def open_desk(
+async def open_operator_services(
     queues: Queues,
     ledger: Ledger | None,
-    core: Core,
+    core: SharedServices,
     rules: EnqueueRules,
     *,
     own_names: Collection[str],
     clock: Clock,
     metrics: DeadLetterMetrics,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[OperatorServices]:
     """Show dead letters and destinations, and carry redrives on while the context is open.
 
     ``own_names`` are the destinations that routes have named.
     """
-    sender = Sender(purges=core.purges, metrics=metrics)
+    sender = RedriveSender(purges=core.purges, metrics=metrics)
     if ledger is None:
-        unstored = UnstoredDeadLetters(
-            core.sources, queues.movers, sender, depth=core.letters_waiting, rules=rules, clock=clock
+        unstored = QueueDeadLetters(
+            core.sources, queues.movers, sender, depth=core.dead_letters_waiting, rules=rules, clock=clock
         )
-        yield Desk(
-            letters=unstored,
+        yield OperatorServices(
+            dead_letters=unstored,
             destinations=DestinationSwitches(None, own_names, clock),
             auditor=Auditor(None, clock),
         )
@@ -71,52 +71,56 @@ async def open_desk(
     runner = RedriveRunner(
         ledger.redrives, ledger.dead_letters, redriver, core.sources, clock=clock, random=random.random
     )
-    stored = StoredDeadLetters(
+    stored = LedgerDeadLetters(
         ledger.dead_letters,
         ledger.redrives,
         ledger.tasks,
         core.sources,
         redriver,
-        depth=core.letters_waiting,
+        depth=core.dead_letters_waiting,
         rules=rules,
         clock=clock,
         random_bits=secrets.randbits,
         wake=runner.wake,
     )
     async with runner.running():
-        yield Desk(
-            letters=stored,
+        yield OperatorServices(
+            dead_letters=stored,
             destinations=DestinationSwitches(ledger.destinations, own_names, clock),
             auditor=Auditor(ledger.audit, clock),
         )
 
 
-def closed_desk(purges: Purges, clock: Clock, metrics: DeadLetterMetrics) -> Desk:
+def closed_operator_services(purges: Purges, clock: Clock, metrics: DeadLetterMetrics) -> OperatorServices:
     """Return a desk that knows no queue, for whoever only describes the routes."""
 
     async def unknown(_: str) -> None:
         return None
 
-    sender = Sender(purges=purges, metrics=metrics)
-    letters = UnstoredDeadLetters(Sources({}, {}), {}, sender, depth=unknown, rules=EnqueueRules(), clock=clock)
-    return Desk(letters=letters, destinations=DestinationSwitches(None, (), clock), auditor=Auditor(None, clock))
+    sender = RedriveSender(purges=purges, metrics=metrics)
+    dead_letters = QueueDeadLetters(
+        DeadLetterTopology({}, {}), {}, sender, depth=unknown, rules=EnqueueRules(), clock=clock
+    )
+    return OperatorServices(
+        dead_letters=dead_letters, destinations=DestinationSwitches(None, (), clock), auditor=Auditor(None, clock)
+    )
 
 
 @contextlib.asynccontextmanager
-async def tending_letters(
-    settings: Settings, ledger: Ledger | None, core: Core, *, clock: Clock, metrics: DeadLetterMetrics
+async def tending_dead_letters(
+    settings: Settings, ledger: Ledger | None, core: SharedServices, *, clock: Clock, metrics: DeadLetterMetrics
 ) -> AsyncIterator[None]:
     """Carry redrives on, tell people of dead letters and measure how old they are while the context is open."""
     if ledger is None:
         yield
         return
-    letters = ledger.dead_letters
-    redriver = Redriver(letters, Sender(purges=core.purges, metrics=metrics))
-    runner = RedriveRunner(ledger.redrives, letters, redriver, core.sources, clock=clock, random=random.random)
+    dead_letters = ledger.dead_letters
+    redriver = Redriver(dead_letters, RedriveSender(purges=core.purges, metrics=metrics))
+    runner = RedriveRunner(ledger.redrives, dead_letters, redriver, core.sources, clock=clock, random=random.random)
     async with AiohttpCallbackSender(ANYWHERE, clock, Uncounted()) as sender, runner.running():
         notifiers = {notifier.name: _notifier(notifier, sender) for notifier in settings.notifiers}
-        telling = Notifying(ledger.notices, notifiers, clock=clock, random=random.random, metrics=metrics)
-        async with running([notifying(telling), watch_ages(letters, core.sources, metrics, clock)], clock):
+        telling = NotificationSender(ledger.notices, notifiers, clock=clock, random=random.random, metrics=metrics)
+        async with running([notifying(telling), watch_ages(dead_letters, core.sources, metrics, clock)], clock):
             yield
 
 

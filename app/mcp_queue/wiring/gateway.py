@@ -10,30 +10,30 @@ from prometheus_client import CollectorRegistry
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.config.settings import Settings
-from mcp_queue.domain.keys import ApiKey
-from mcp_queue.gateway.access import Door
+from mcp_queue.domain.operators.keys import ApiKey
 from mcp_queue.gateway.application import create_app, create_service_app
+from mcp_queue.gateway.dependencies import GatewayDependencies, Limits
 from mcp_queue.gateway.openapi import openapi_yaml
-from mcp_queue.gateway.parts import GatewayParts, Limits
-from mcp_queue.gateway.readiness import Readiness
+from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
+from mcp_queue.gateway.server.auth import Door
 from mcp_queue.ports import Clock, Tracer
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.jobs import running
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.periodic import running
 from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
 from mcp_queue.telemetry.spans import current_trace_id
-from mcp_queue.wiring.dead_letters import Desk, closed_desk, open_desk
+from mcp_queue.wiring.dead_letters import OperatorServices, closed_operator_services, open_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
-from mcp_queue.wiring.ledger import Core, closed_core, make_core, opened_ledger
 from mcp_queue.wiring.process import Signals, make_directory, package_version, relieve_collector, start_logging
 from mcp_queue.wiring.queues import open_queues
 from mcp_queue.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
+from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, closed_core, opened_ledger
 from mcp_queue.wiring.tracing import tracing
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> AsyncIterator[GatewayParts]:
+async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> AsyncIterator[GatewayDependencies]:
     """Return what the app is made of, over open queues.
 
     Raises:
@@ -56,32 +56,34 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
     ):
-        core = make_core(settings, queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
+        core = build_shared_services(settings, queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
         backends = {name: queue.ping for name, queue in core.manager.backends().items()}
-        readiness = Readiness(backends, {} if ledger is None else {"ledger": ledger.ping})
+        readiness = GatewayReadiness(backends, {} if ledger is None else {"ledger": ledger.ping})
         own_names = {route.name for route in settings.routes if route.name is not None}
         async with (
             running(core.jobs, clock),
-            open_desk(queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics) as desk,
+            open_operator_services(
+                queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics
+            ) as desk,
         ):
             parts = _parts(core, desk, readiness, clock, registry, limits, door)
             yield replace(parts, render_metrics=lambda: exposition(registry, shared))
 
 
 def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
-    core: Core,
-    desk: Desk,
-    readiness: Readiness,
+    core: SharedServices,
+    desk: OperatorServices,
+    readiness: GatewayReadiness,
     clock: Clock,
     registry: CollectorRegistry,
     limits: Limits,
     door: Door,
-) -> GatewayParts:
-    return GatewayParts(
+) -> GatewayDependencies:
+    return GatewayDependencies(
         manager=core.manager,
         records=core.records,
         scheduling=core.scheduling,
-        letters=desk.letters,
+        dead_letters=desk.dead_letters,
         destinations=desk.destinations,
         auditor=desk.auditor,
         readiness=readiness,
@@ -100,8 +102,8 @@ def openapi_text() -> str:
     clock, registry = SystemClock(), CollectorRegistry()
     metrics = PrometheusMetrics(registry, ())
     core = closed_core(clock, metrics)
-    desk = closed_desk(core.purges, clock, metrics)
-    return openapi_yaml(create_app(_parts(core, desk, Readiness({}), clock, registry, Limits(), Door())))
+    desk = closed_operator_services(core.purges, clock, metrics)
+    return openapi_yaml(create_app(_parts(core, desk, GatewayReadiness({}), clock, registry, Limits(), Door())))
 
 
 async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread: KeyReader) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from mcp_queue.config.settings import Settings
-from mcp_queue.domain.destinations import target_of
+from mcp_queue.domain.callbacks.destinations import target_of
+from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.errors import QueueSetupError
-from mcp_queue.domain.payloads import common_payloads
-from mcp_queue.services.task_router import TaskRouter
+from mcp_queue.services.execution.router import TaskRouter
 
 _BUILT_IN = ("mcp_queue.handlers.echo", "mcp_queue.handlers.webhook", "mcp_queue.handlers.embedding")
 

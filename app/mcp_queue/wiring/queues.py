@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from mcp_queue.adapters.foreign_dead_letters import ForeignDeadLetters
 from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.adapters.sqs.api.client import CallMetrics
 from mcp_queue.adapters.sqs.backend import SqsBackend
-from mcp_queue.adapters.sqs.client import CallMetrics
 from mcp_queue.config.settings import Settings
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
-from mcp_queue.services.foreign_dead_letters import ForeignDeadLetters
-from mcp_queue.services.priority_queue import PriorityQueue
-from mcp_queue.services.producing import ProducerQueue
+from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.services.queues.producing import ProducerQueue
 from mcp_queue.wiring.process import make_directory
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 logger.warning("%s", warning)
             by_name |= {spec.name: sqs.queue(spec.name) for spec in physical if spec.backend is Backend.SQS}
             movers = sqs.movers
-        by_name = {spec.name: _with_letters(spec, by_name) for spec in physical}
+        by_name = {spec.name: _with_dead_letters(spec, by_name) for spec in physical}
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
         yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses), movers=movers)
 
@@ -101,12 +101,12 @@ def _local(spec: QueueSpec, names: Collection[str]) -> QueueSpec:
     return spec if spec.dead_letter_queue in names else replace(spec, dead_letter_queue=None)
 
 
-def _with_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
+def _with_dead_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
     """Return the queue of ``spec``, which may lie in the file while its dead-letter queue is at SQS."""
-    letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
-    if letters is None or letters.spec.backend is spec.backend:
+    dead_letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
+    if dead_letters is None or dead_letters.spec.backend is spec.backend:
         return by_name[spec.name]
-    return ForeignDeadLetters(by_name[spec.name], letters)
+    return ForeignDeadLetters(by_name[spec.name], dead_letters)
 
 
 def _public(spec: QueueSpec, by_name: Mapping[str, Queue]) -> ProducerQueue:

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.settings import Settings
-from mcp_queue.domain.keys import ApiKey
-from mcp_queue.gateway.access import Door
-from mcp_queue.gateway.protocol import GuardedProtocol
-from mcp_queue.gateway.readiness import Readiness
+from mcp_queue.domain.operators.keys import ApiKey
+from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
+from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 
 #: Reads the configuration once more and returns its keys; raises ``ConfigError`` where it holds a mistake.
 KeyReader = Callable[[], Sequence[ApiKey] | None]
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Says that it drains as soon as the signal comes, before it stops accepting."""
 
-    def __init__(self, app: FastAPI, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, readiness: GatewayReadiness) -> None:
         """Serve ``app`` where ``settings`` say."""
         super().__init__(_config(app, settings))
         self._readiness = readiness

@@ -8,13 +8,13 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.sqs.apply import Plan, Standard, apply_queues
+from mcp_queue.adapters.sqs.api.client import Connections
 from mcp_queue.adapters.sqs.backend import SqsBackend
-from mcp_queue.adapters.sqs.client import Connections
+from mcp_queue.adapters.sqs.setup.apply import Plan, Standard, apply_queues
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.errors import QueueError, QueueSetupError
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 
 #: How long a look at SQS may take for whoever only wants to see the configuration.

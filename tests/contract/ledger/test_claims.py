@@ -7,7 +7,16 @@ import pytest
 
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
-from mcp_queue.domain.claims import Answer, Claimed, ClaimKind, ClaimOutcome, ClaimRequest, InProgress, Replay, Reused
+from mcp_queue.domain.enqueueing.claims import (
+    Answer,
+    Claimed,
+    ClaimKind,
+    ClaimOutcome,
+    ClaimRequest,
+    InProgress,
+    Replay,
+    Reused,
+)
 from tests.support.clock import HOUR, MINUTE, SECOND
 from tests.support.ledger import LedgerHarness
 

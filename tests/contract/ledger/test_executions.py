@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.adapters.ledger.ledger import Ledger
-from mcp_queue.domain.ledger import AttemptView, TaskFilter, TaskView
 from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.domain.task_states import RecordedAttempt, RecordedTask, TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import a_letter, a_task, an_end, an_execution
+from tests.support.ledger import a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_known_task_starts_with_the_attempt_of_its_message(ledger: Ledger) -> None:
@@ -139,7 +139,7 @@ async def test_attempts_tell_their_story(ledger: Ledger) -> None:
     )
     retry = task.next_attempt()
     await ledger.executions.record(an_end(retry, started_at=START + MINUTE, duration=timedelta(seconds=0.25)))
-    first = AttemptView(
+    first = RecordedAttempt(
         redrive_count=0,
         attempt=1,
         started_at=START,
@@ -148,7 +148,7 @@ async def test_attempts_tell_their_story(ledger: Ledger) -> None:
         error="HTTP 503",
         response_status=503,
     )
-    second = AttemptView(
+    second = RecordedAttempt(
         redrive_count=0,
         attempt=2,
         started_at=START + MINUTE,
@@ -231,30 +231,33 @@ async def test_late_success_closes_its_dead_letter(ledger: Ledger) -> None:
     """A task that succeeded after all waits for nobody."""
     task = a_task()
     await ledger.executions.start([an_execution(task)])
-    await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     await ledger.executions.record(an_end(task))
     assert {} == await ledger.dead_letters.summaries()
     view = await _view(ledger, task)
-    assert (TaskStatus.COMPLETED, ["completed"]) == (view.status, [letter.state for letter in view.dead_letters])
+    assert (TaskStatus.COMPLETED, ["completed"]) == (
+        view.status,
+        [dead_letter.state for dead_letter in view.dead_letters],
+    )
 
 
 async def test_late_success_of_a_redriven_generation_leaves_the_new_one_alone(ledger: Ledger) -> None:
     """The redrive has happened: the old generation's word does not count any more."""
     task = a_task()
-    await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     await ledger.dead_letters.mark_redriven([replace(task, redrive_count=1)], "ann")
     await ledger.executions.record(an_end(task))
     assert TaskStatus.QUEUED == (await _view(ledger, task)).status
 
 
-async def test_backends_own_redrive_closes_the_letter(ledger: Ledger) -> None:
-    """A new generation that simply arrives says that its letter was redriven, by whomever."""
+async def test_backends_own_redrive_closes_the_dead_letter(ledger: Ledger) -> None:
+    """A new generation that simply arrives says that its dead letter was redriven, by whomever."""
     task = a_task()
-    await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     await ledger.executions.start([an_execution(replace(task, redrive_count=1))])
     assert {} == await ledger.dead_letters.summaries()
     view = await _view(ledger, task)
-    assert [("redriven", None)] == [(letter.state, letter.closed_by) for letter in view.dead_letters]
+    assert [("redriven", None)] == [(dead_letter.state, dead_letter.closed_by) for dead_letter in view.dead_letters]
 
 
 async def test_result_that_is_no_json_spoils_nothing(ledger: Ledger) -> None:
@@ -300,7 +303,7 @@ async def test_thousand_tasks_run_through(ledger: Ledger) -> None:
     assert page.next_cursor is not None
 
 
-async def _view(ledger: Ledger, task: Task) -> TaskView:
+async def _view(ledger: Ledger, task: Task) -> RecordedTask:
     view = await ledger.tasks.get(task.id)
     assert view is not None
     return view

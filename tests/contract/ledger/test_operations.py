@@ -7,13 +7,13 @@ import pytest
 
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, DeadLetterNotice, Redrive, RedriveStatus
 from mcp_queue.domain.errors import TryLaterError
-from mcp_queue.domain.failed_tasks import FailedTaskFilter, FailureNotice, Redrive, RedriveStatus
-from mcp_queue.domain.operators import AuditEntry, DestinationReport, DestinationView
+from mcp_queue.domain.operators.audit import AuditEntry, DestinationReport, DestinationView
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_letter, a_task
+from tests.support.ledger import LedgerHarness, a_dead_letter, a_task
 
-QUERY = FailedTaskFilter(queue="tasks", type="t", failed_after=START, ids=("a", "b"))
+QUERY = DeadLetterFilter(queue="tasks", type="t", failed_after=START, ids=("a", "b"))
 
 
 def a_job(job_id: str = "job", **members: object) -> Redrive:
@@ -68,8 +68,8 @@ async def test_canceled_redrive_stops_and_still_counts_what_was_sent(ledger: Led
 
 async def test_failures_of_one_type_are_one_notice_for_each_notifier(ledger: Ledger, clock: FakeClock) -> None:
     """A thousand failures are not a thousand messages."""
-    letters = [a_letter(a_task(), failed_at=START - SECOND * number) for number in range(20)]
-    await ledger.dead_letters.store_failed_tasks([*letters, a_letter(a_task(type="other"))])
+    dead_letters = [a_dead_letter(a_task(), failed_at=START - SECOND * number) for number in range(20)]
+    await ledger.dead_letters.store_dead_letters([*dead_letters, a_dead_letter(a_task(type="other"))])
     await clock.advance(SECOND)
     assert 21 == await ledger.notices.gather(["log", "slack"], clock.now())
     assert 0 == await ledger.notices.gather(["log", "slack"], clock.now())
@@ -82,15 +82,15 @@ async def test_failures_of_one_type_are_one_notice_for_each_notifier(ledger: Led
     assert "it broke" == slack.examples[0]["reason"]
 
 
-async def test_letters_that_are_too_fresh_wait_for_company(ledger: Ledger, clock: FakeClock) -> None:
+async def test_dead_letters_that_are_too_fresh_wait_for_company(ledger: Ledger, clock: FakeClock) -> None:
     """What was stored just now is gathered with what follows."""
-    await ledger.dead_letters.store_failed_tasks([a_letter(a_task())])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(a_task())])
     assert 0 == await ledger.notices.gather(["log"], START)
 
 
 async def test_notice_is_repeated_until_it_was_sent(ledger: Ledger, clock: FakeClock) -> None:
     """A notifier that fails, or a process that dies with it, costs no notice."""
-    await ledger.dead_letters.store_failed_tasks([a_letter(a_task())])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(a_task())])
     await clock.advance(SECOND)
     await ledger.notices.gather(["log"], clock.now())
     [notice] = await ledger.notices.due(10, MINUTE)
@@ -105,9 +105,9 @@ async def test_notice_is_repeated_until_it_was_sent(ledger: Ledger, clock: FakeC
     assert [] == await _due(ledger)
 
 
-async def test_two_processes_gather_each_letter_once(harness: LedgerHarness) -> None:
+async def test_two_processes_gather_each_dead_letter_once(harness: LedgerHarness) -> None:
     """Nobody is told twice because two processes looked at the same moment."""
-    await harness.ledger.dead_letters.store_failed_tasks([a_letter(a_task()) for _ in range(20)])
+    await harness.ledger.dead_letters.store_dead_letters([a_dead_letter(a_task()) for _ in range(20)])
     await harness.clock.advance(SECOND)
     async with harness.another() as other:
         counts = await asyncio.gather(
@@ -205,5 +205,5 @@ async def test_healthy_ledger_answers_a_ping(ledger: Ledger) -> None:
     assert ledger.away is None
 
 
-async def _due(ledger: Ledger) -> list[FailureNotice]:
+async def _due(ledger: Ledger) -> list[DeadLetterNotice]:
     return list(await ledger.notices.due(10, MINUTE))

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.errors import TaskAlreadyEndedError
-from mcp_queue.domain.ledger import TaskFilter
 from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end, an_execution
+from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_cancel_and_start_never_both_win(harness: LedgerHarness) -> None:
@@ -76,15 +76,15 @@ async def test_late_success_and_dead_letter_leave_no_letter_waiting(harness: Led
     async with harness.another() as other:
         await asyncio.gather(
             *(harness.ledger.executions.record(an_end(task)) for task in tasks),
-            *(other.dead_letters.store_failed_tasks([a_letter(task)]) for task in tasks),
+            *(other.dead_letters.store_dead_letters([a_dead_letter(task)]) for task in tasks),
         )
     assert {} == await harness.ledger.dead_letters.summaries()
 
 
-async def test_two_redrives_of_one_letter_are_one_generation(harness: LedgerHarness) -> None:
+async def test_two_redrives_of_one_dead_letter_are_one_generation(harness: LedgerHarness) -> None:
     """Two operators at the same moment leave one new generation and one tombstone."""
     task = a_task()
-    await harness.ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await harness.ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     redriven = replace(task, redrive_count=1)
     async with harness.another() as other:
         await asyncio.gather(
@@ -94,7 +94,7 @@ async def test_two_redrives_of_one_letter_are_one_generation(harness: LedgerHarn
     view = await harness.ledger.tasks.get(task.id)
     assert view is not None
     assert (TaskStatus.QUEUED, 1) == (view.status, view.task.redrive_count)
-    assert ["redriven"] == [letter.state for letter in view.dead_letters]
+    assert ["redriven"] == [dead_letter.state for dead_letter in view.dead_letters]
 
 
 async def test_callers_that_are_cancelled_leave_a_ledger_that_works(harness: LedgerHarness) -> None:

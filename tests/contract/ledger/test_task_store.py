@@ -7,12 +7,12 @@ import pytest
 
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter
 from mcp_queue.domain.errors import TaskAlreadyEndedError, TaskNotFoundError
-from mcp_queue.domain.failed_tasks import FailedTaskFilter
-from mcp_queue.domain.ledger import InvalidCursorError, TaskFilter, encode_cursor
 from mcp_queue.domain.task import Task, TaskResult, TaskStatus
+from mcp_queue.domain.task_states import InvalidCursorError, TaskFilter, encode_cursor
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_letter, a_task, an_end, an_execution
+from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_unknown_task_is_none(ledger: Ledger) -> None:
@@ -159,8 +159,8 @@ async def test_search_for_what_no_database_can_hold_finds_nothing(ledger: Ledger
     assert [] == await _all(ledger, TaskFilter(queue=text, type=text, group=text))
     cursor = encode_cursor("created_at", 0, text)
     assert () == (await ledger.tasks.list_tasks(TaskFilter(), limit=5, cursor=cursor)).items
-    query = FailedTaskFilter(queue=text, type=text, reason=text, ids=(text,))
-    assert () == (await ledger.dead_letters.list_failed(query, limit=5)).items
+    query = DeadLetterFilter(queue=text, type=text, reason=text, ids=(text,))
+    assert () == (await ledger.dead_letters.list_dead_letters(query, limit=5)).items
     assert frozenset() == await ledger.tasks.cancel_requests([text])
     assert await ledger.schedules.get(text) is None
 
@@ -271,17 +271,17 @@ async def test_retention_forgets_what_nobody_will_ever_end(ledger: Ledger) -> No
 async def test_retention_spares_dead_letters_that_wait_for_a_person(ledger: Ledger) -> None:
     """A dead letter has a retention of its own; until it is closed, its task stays too."""
     task = a_task()
-    await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     assert 0 == await ledger.tasks.prune(START + HOUR, None)
-    await ledger.dead_letters.delete_failed("tasks", task.id, "ann")
+    await ledger.dead_letters.delete_dead_letter("tasks", task.id, "ann")
     await ledger.tasks.prune(START + HOUR, None)
     assert await ledger.tasks.get(task.id) is None
 
 
 async def test_dead_letters_have_a_retention_of_their_own(ledger: Ledger) -> None:
-    """Where one is set, letters that nobody looked at are closed, and then forgotten as others are."""
+    """Where one is set, dead letters that nobody looked at are closed, and then forgotten as others are."""
     task = a_task()
-    await ledger.dead_letters.store_failed_tasks([a_letter(task)])
+    await ledger.dead_letters.store_dead_letters([a_dead_letter(task)])
     while await ledger.tasks.prune(START + HOUR, START + MINUTE):
         pass
     assert await ledger.tasks.get(task.id) is None

@@ -18,7 +18,7 @@ MEBIBYTE = 1024 * 1024
 
 
 async def test_the_request_arrives_as_it_was_asked_for(sender: AiohttpCallbackSender, receiver: Receiver) -> None:
-    """Path and query to the letter, and no header that tells what runs here."""
+    """Path and query to the dead letter, and no header that tells what runs here."""
     url = receiver.url("/a%2Fb/%7e;x=1?q=a+b%2f&r=%C3%BC#fragment")
     request = a_request(url, method="PUT", headers={"X-A": "1", "Content-Type": "text/csv"}, body="ü".encode())
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
-from mcp_queue.adapters.callbacks.signing import Signer
+from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.adapters.clock import FakeClock, SystemClock
 from mcp_queue.ports import CallbackRequest
 from tests.support.callbacks import LOOPBACK, Outcomes, a_request
@@ -101,7 +101,7 @@ def test_the_reference_librarys_own_example_is_reproduced() -> None:
     sent_at = datetime.fromtimestamp(1614265330, UTC)
     expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
-    headers = Signer([secret]).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", sent_at, b'{"test": 2432232314}')
+    headers = CallbackSigner([secret]).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", sent_at, b'{"test": 2432232314}')
 
     assert expected == headers["webhook-signature"]
 
@@ -111,7 +111,7 @@ def test_halves_of_different_keys_are_refused() -> None:
     mixed = "whsk_" + base64.b64encode(SEED + bytes(32)).decode()
 
     with pytest.raises(ValueError, match="do not belong together"):
-        Signer([mixed])
+        CallbackSigner([mixed])
 
 
 def test_a_wrong_secret_stops_the_start() -> None:

@@ -45,7 +45,7 @@ def answering(*answers: dict[str, Any], status: int = 200) -> Any:
     return answer
 
 
-async def test_letters_are_a_table(gateway: PretendedGateway) -> None:
+async def test_dead_letters_are_a_table(gateway: PretendedGateway) -> None:
     """Filters go to the gateway, page by page."""
     query = "?reason=answered+503&limit=2"
     gateway.on("GET", f"{DLQ}/tasks{query}", answering({"tasks": [LETTER], "next_cursor": "c"}))
@@ -60,16 +60,16 @@ async def test_letters_are_a_table(gateway: PretendedGateway) -> None:
     assert ["t-1", "order.paid", "2026-01-01T00:00:00.000000Z", "4", "503", "the"] == lines[0].split()[:6]
 
 
-async def test_one_letter_shows_payload_and_attempts(gateway: PretendedGateway) -> None:
+async def test_one_dead_letter_shows_payload_and_attempts(gateway: PretendedGateway) -> None:
     """Ids of any form are found; JSON is what the gateway answered."""
-    letter = {**LETTER, "payload": {"n": 1}, "history": [ATTEMPT]}
-    gateway.on("GET", f"{DLQ}/tasks/t%201", answering(letter))
+    dead_letter = {**LETTER, "payload": {"n": 1}, "history": [ATTEMPT]}
+    gateway.on("GET", f"{DLQ}/tasks/t%201", answering(dead_letter))
 
     done = await gateway.run_cli("dlq", "show", "tasks", "t 1")
 
     assert '{"n": 1}' in done.out
     assert "Attempt" in done.out
-    assert letter == json.loads((await gateway.run_cli("dlq", "show", "tasks", "t 1", "--json")).out)
+    assert dead_letter == json.loads((await gateway.run_cli("dlq", "show", "tasks", "t 1", "--json")).out)
 
 
 async def test_redrive_by_ids_asks_nothing(gateway: PretendedGateway) -> None:
@@ -103,7 +103,7 @@ async def test_redrive_by_filter_says_first_how_many(gateway: PretendedGateway) 
     assert [{"filter": {"type": "order.paid"}, "dry_run": True}] == bodies(gateway)
 
 
-async def test_refused_letters_are_told_of(gateway: PretendedGateway) -> None:
+async def test_refused_dead_letters_are_told_of(gateway: PretendedGateway) -> None:
     """Each on its line, and by the exit code."""
     refusal = {"id": "m", "code": "invalid_task", "detail": "no task"}
     gateway.on("POST", f"{DLQ}/redrive", answering({"matched": 2, "redriven": 1, "failed": [refusal], "sampled": True}))
@@ -156,7 +156,7 @@ async def test_redrive_says_exactly_which(gateway: PretendedGateway, arguments: 
     assert [] == gateway.requests
 
 
-async def test_letters_are_deleted_one_by_one(gateway: PretendedGateway) -> None:
+async def test_dead_letters_are_deleted_one_by_one(gateway: PretendedGateway) -> None:
     """The first that is not there ends the command."""
     gateway.on("DELETE", f"{DLQ}/tasks/a", lambda _: web.Response(status=204))
     gateway.on("DELETE", f"{DLQ}/tasks/b", problem(404, "task_not_found", "no such letter"))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mcp_queue.config import load_keys, load_settings
-from mcp_queue.domain.keys import KeyRing, KeyScope
+from mcp_queue.domain.operators.keys import KeyRing, KeyScope
 from tests.support.cli import run_cli
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.domain.breaker import MIN_CALLS, OPEN_TIME, BreakerState
+from mcp_queue.domain.callbacks.breaker import MIN_CALLS, OPEN_TIME, BreakerState
 from mcp_queue.domain.queues import Backend, QueueSpec
 from mcp_queue.domain.task import Task, TaskStatus
 from tests.support.consumer import fifo, standard

@@ -8,18 +8,18 @@ import pytest
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
-from mcp_queue.domain.dead_letters import RedriveOutcome, failed_task, next_generation
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter
+from mcp_queue.domain.dead_letters.reading import RedriveOutcome, dead_letter_of, next_generation
 from mcp_queue.domain.errors import TaskTooLargeError
-from mcp_queue.domain.failed_tasks import FailedTaskFilter
+from mcp_queue.domain.execution.retry import dead_letter_message
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend
-from mcp_queue.domain.retry import dead_letter
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.redriving import Sender
-from mcp_queue.services.sources import Sources
-from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
+from mcp_queue.services.dead_letters.redrive import RedriveSender
+from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.queues.purges import Purges
 from tests.support.consumer import fifo, standard
 from tests.support.ledger import a_task
 from tests.support.letters import LetterCounts
@@ -28,8 +28,8 @@ NOW = timedelta(0)
 NUMBER = 30
 
 
-async def test_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
-    """Looking hides nothing for longer than it takes, and every letter finds its way back to its own queue."""
+async def test_dead_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
+    """Looking hides nothing for longer than it takes, and every dead letter finds its way back to its own queue."""
     clock = SystemClock()
     async with SqliteBackend(tmp_path / "queue.db", clock=clock, serializer=JsonTaskSerializer()) as backend:
         specs = standard(), fifo(), standard("dlq", dead_letter_queue=None)
@@ -44,24 +44,24 @@ async def test_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
                 task = a_task(f"{name}-{number}", queue=name, group=f"g{number % 3}", created_at=clock.now())
                 await queues[name].enqueue(task)
                 [delivery] = await queues[name].receive(1, NOW)
-                await queues[name].dead_letter(delivery, dead_letter(task, "it broke", clock.now(), name))
-        letters = UnstoredDeadLetters(
-            Sources(queues, queues),
+                await queues[name].dead_letter(delivery, dead_letter_message(task, "it broke", clock.now(), name))
+        dead_letters = QueueDeadLetters(
+            DeadLetterTopology(queues, queues),
             {},
-            Sender(purges=Purges((), None, clock), metrics=LetterCounts()),
+            RedriveSender(purges=Purges((), None, clock), metrics=LetterCounts()),
             depth=depth,
             rules=EnqueueRules(),
             clock=clock,
         )
         for _ in range(3):
-            page = await letters.list_letters(FailedTaskFilter(queue="tasks"), limit=200)
-            assert NUMBER == len(page.letters)
+            page = await dead_letters.list_dead_letters(DeadLetterFilter(queue="tasks"), limit=200)
+            assert NUMBER == len(page.dead_letters)
         assert (2 * NUMBER, 0) == (
             (await queues["dlq"].stats()).approximate_messages,
             (await queues["dlq"].stats()).inflight_messages,
         )
         for name in ("orders", "tasks"):
-            done = await letters.redrive_many(FailedTaskFilter(queue=name), "ann")
+            done = await dead_letters.redrive_many(DeadLetterFilter(queue=name), "ann")
             assert RedriveOutcome(matched=NUMBER, redriven=NUMBER, sampled=True) == done
             assert (NUMBER, 0) == ((await queues[name].stats()).approximate_messages, await depth(name))
 
@@ -74,9 +74,9 @@ async def test_task_of_the_largest_size_can_be_redriven(tmp_path: Path) -> None:
         queue = backend.queue(fifo(max_task_bytes=len(serializer.dumps(task))))
         await queue.enqueue(task)
         [delivery] = await queue.receive(1, NOW)
-        letter = failed_task(delivery, "orders", clock.now())
+        dead_letter = dead_letter_of(delivery, "orders", clock.now())
         await queue.complete(delivery)
-        await queue.enqueue(next_generation(letter, queue.spec))
+        await queue.enqueue(next_generation(dead_letter, queue.spec))
         [again] = await queue.receive(1, NOW)
         assert again.task is not None
         assert 1 == again.task.redrive_count

@@ -9,18 +9,18 @@ import pytest
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.backend import SqsBackend
-from mcp_queue.domain.dead_letters import RedriveProgress
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, RedriveStatus
+from mcp_queue.domain.dead_letters.reading import RedriveProgress
 from mcp_queue.domain.errors import LedgerDisabledError, NotSupportedError
-from mcp_queue.domain.failed_tasks import FailedTaskFilter, RedriveStatus
+from mcp_queue.domain.execution.retry import dead_letter_message, revived
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.retry import dead_letter, revived
 from mcp_queue.domain.task import Task
-from mcp_queue.services.enqueueing import EnqueueRules
-from mcp_queue.services.letter_edits import LetterEdits
-from mcp_queue.services.purges import Purges
-from mcp_queue.services.redriving import Sender
-from mcp_queue.services.sources import Sources
-from mcp_queue.services.unstored_dead_letters import UnstoredDeadLetters
+from mcp_queue.services.dead_letters.edits import DeadLetterEdits
+from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
+from mcp_queue.services.dead_letters.redrive import RedriveSender
+from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.queues.purges import Purges
 from tests.support.ledger import a_task
 from tests.support.letters import LetterCounts
 from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
@@ -28,24 +28,24 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.usefixtures("localstack"), pytest.mark.timeout(300)]
 
-ALL = FailedTaskFilter(queue="tasks")
+ALL = DeadLetterFilter(queue="tasks")
 WAIT = timedelta(seconds=3)
 PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Queues at SQS, their backend, and the letters without a ledger."""
+    """Queues at SQS, their backend, and the dead letters without a ledger."""
 
     backend: SqsBackend
-    letters: UnstoredDeadLetters
+    dead_letters: QueueDeadLetters
 
     async def bury(self, task: Task, reason: str = "it broke") -> None:
         """Dead-letter ``task`` as the consumer does."""
         queue = self.backend.queue(task.queue)
         await queue.enqueue(task)
         [delivery] = await queue.receive(1, WAIT)
-        await queue.dead_letter(delivery, dead_letter(task, reason, SystemClock().now(), task.queue))
+        await queue.dead_letter(delivery, dead_letter_message(task, reason, SystemClock().now(), task.queue))
 
     async def left(self, queue: str = "dlq") -> int | None:
         """Count what lies in a queue."""
@@ -79,11 +79,11 @@ async def staged(names: Sequence[str] = ("tasks",), *, fifo: bool = False, polic
             return (await queues[name].stats()).dead_letters
 
         clock = SystemClock()
-        sender = Sender(purges=Purges(names, None, clock), metrics=LetterCounts())
-        sources = Sources(queues, queues)
+        sender = RedriveSender(purges=Purges(names, None, clock), metrics=LetterCounts())
+        sources = DeadLetterTopology(queues, queues)
         yield Stage(
             backend,
-            UnstoredDeadLetters(sources, backend.movers, sender, depth=depth, rules=EnqueueRules(), clock=clock),
+            QueueDeadLetters(sources, backend.movers, sender, depth=depth, rules=EnqueueRules(), clock=clock),
         )
 
 
@@ -93,10 +93,10 @@ async def test_looking_changes_nothing() -> None:
         for number in range(5):
             await stage.bury(a_task(f"t{number}", created_at=SystemClock().now()))
         for _ in range(4):
-            page = await stage.letters.list_letters(ALL, limit=10)
-            assert {"t0", "t1", "t2", "t3", "t4"} == {letter.task_id for letter in page.letters}
+            page = await stage.dead_letters.list_dead_letters(ALL, limit=10)
+            assert {"t0", "t1", "t2", "t3", "t4"} == {dead_letter.task_id for dead_letter in page.dead_letters}
         assert 5 == await stage.left()
-        assert 5 == (await stage.letters.summary("tasks")).waiting
+        assert 5 == (await stage.dead_letters.summary("tasks")).waiting
 
 
 @pytest.mark.parametrize("fifo", [False, True])
@@ -106,7 +106,9 @@ async def test_one_and_some_are_taken_out(*, fifo: bool) -> None:
         for number in range(4):
             task = a_task(f"t{number}", created_at=SystemClock().now(), group=f"g{number}", retry_count=1)
             await stage.bury(task, reason="timeout" if number else "gone")
-        await stage.letters.redrive_one("tasks", "t0", LetterEdits.model_validate({"payload": "edited"}), "ann")
+        await stage.dead_letters.redrive_one(
+            "tasks", "t0", DeadLetterEdits.model_validate({"payload": "edited"}), "ann"
+        )
         [first] = await stage.received(1)
         assert ("t0", "edited", 0, 1, "g0") == (
             first.id,
@@ -115,8 +117,8 @@ async def test_one_and_some_are_taken_out(*, fifo: bool) -> None:
             first.redrive_count,
             first.group,
         )
-        await stage.letters.delete("tasks", "t1", "ann")
-        await stage.letters.redrive_many(FailedTaskFilter(queue="tasks", reason="timeout"), "ann")
+        await stage.dead_letters.delete("tasks", "t1", "ann")
+        await stage.dead_letters.redrive_many(DeadLetterFilter(queue="tasks", reason="timeout"), "ann")
         assert {"t2", "t3"} == {task.id for task in await stage.received(2)}
         assert 0 == await stage.left()
 
@@ -126,15 +128,15 @@ async def test_all_are_moved_by_sqs_itself() -> None:
     async with staged() as stage:
         for number in range(6):
             await stage.bury(a_task(f"t{number}", created_at=SystemClock().now(), retry_count=2))
-        progress = await stage.letters.redrive_many(ALL, "ann", max_per_second=100)
+        progress = await stage.dead_letters.redrive_many(ALL, "ann", max_per_second=100)
         assert isinstance(progress, RedriveProgress)
 
         async def moved() -> bool:
-            return RedriveStatus.COMPLETED is (await stage.letters.redrive(progress.id)).status
+            return RedriveStatus.COMPLETED is (await stage.dead_letters.redrive(progress.id)).status
 
         await eventually(moved, PATIENCE, "SQS has moved everything")
-        assert 6 == (await stage.letters.redrive(progress.id)).redriven
-        assert RedriveStatus.COMPLETED is (await stage.letters.cancel_redrive(progress.id)).status
+        assert 6 == (await stage.dead_letters.redrive(progress.id)).redriven
+        assert RedriveStatus.COMPLETED is (await stage.dead_letters.cancel_redrive(progress.id)).status
         back = [revived(task) for task in await stage.received(6)]
         assert {(1, 0)} == {(task.redrive_count, task.retry_count) for task in back}
         assert [{}] * 6 == [task.metadata for task in back]
@@ -145,15 +147,15 @@ async def test_move_is_stopped() -> None:
     async with staged() as stage:
         for number in range(5):
             await stage.bury(a_task(f"t{number}", created_at=SystemClock().now()))
-        progress = await stage.letters.redrive_many(ALL, "ann", max_per_second=1)
+        progress = await stage.dead_letters.redrive_many(ALL, "ann", max_per_second=1)
         assert isinstance(progress, RedriveProgress)
-        await stage.letters.cancel_redrive(progress.id)
+        await stage.dead_letters.cancel_redrive(progress.id)
 
         async def stopped() -> bool:
-            return RedriveStatus.CANCELED is (await stage.letters.redrive(progress.id)).status
+            return RedriveStatus.CANCELED is (await stage.dead_letters.redrive(progress.id)).status
 
         await eventually(stopped, PATIENCE, "SQS has stopped")
-        assert (await stage.letters.redrive(progress.id)).redriven < 5
+        assert (await stage.dead_letters.redrive(progress.id)).redriven < 5
 
 
 async def test_sqs_cannot_move_what_several_queues_share() -> None:
@@ -162,19 +164,19 @@ async def test_sqs_cannot_move_what_several_queues_share() -> None:
         await stage.bury(a_task("mine", created_at=SystemClock().now()))
         await stage.bury(a_task("theirs", queue="others", created_at=SystemClock().now()))
         with pytest.raises(LedgerDisabledError):
-            await stage.letters.redrive_many(ALL, "ann")
+            await stage.dead_letters.redrive_many(ALL, "ann")
         with pytest.raises(LedgerDisabledError):
-            await stage.letters.purge("tasks", "ann")
-        assert (await stage.letters.summary("tasks")).waiting is None
-        page = await stage.letters.list_letters(ALL, limit=10)
-        assert ["mine"] == [letter.task_id for letter in page.letters]
+            await stage.dead_letters.purge("tasks", "ann")
+        assert (await stage.dead_letters.summary("tasks")).waiting is None
+        page = await stage.dead_letters.list_dead_letters(ALL, limit=10)
+        assert ["mine"] == [dead_letter.task_id for dead_letter in page.dead_letters]
 
 
 async def test_sqs_moves_only_where_a_redrive_policy_leads() -> None:
     """And only at rates that it knows."""
     async with staged(policy=False) as stage:
         with pytest.raises(NotSupportedError, match="redrive policy"):
-            await stage.letters.redrive_many(ALL, "ann")
+            await stage.dead_letters.redrive_many(ALL, "ann")
     async with staged() as stage:
         with pytest.raises(NotSupportedError, match="1 to 500"):
-            await stage.letters.redrive_many(ALL, "ann", max_per_second=1000)
+            await stage.dead_letters.redrive_many(ALL, "ann", max_per_second=1000)

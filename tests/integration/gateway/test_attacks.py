@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mcp_queue.domain.keys import digest_of
+from mcp_queue.domain.operators.keys import digest_of
 from tests.support.http import PATIENCE
 from tests.support.keys import bearer
 from tests.support.stack import Service, make_stack

@@ -14,11 +14,11 @@ from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Accepted
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
-from mcp_queue.gateway.parts import Limits
-from mcp_queue.gateway.protocol import GuardedProtocol
+from mcp_queue.gateway.dependencies import Limits
+from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import PATIENCE, RawClient, connected, post, serving
 

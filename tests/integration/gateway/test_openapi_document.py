@@ -11,8 +11,8 @@ import pytest
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
-from mcp_queue.domain.keys import digest_of
-from tests.support.ledger import LedgerCounts, a_letter, a_task
+from mcp_queue.domain.operators.keys import digest_of
+from tests.support.ledger import LedgerCounts, a_dead_letter, a_task
 from tests.support.stack import ROOT, Service, make_stack
 
 KEY = "mcpq_for-everything"
@@ -27,9 +27,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Service]:
     keys.write_text(f"- {{name: root, hash: 'sha256:{digest_of(KEY.encode()).hex()}', scopes: [admin]}}\n")
     url = f"sqlite+aiosqlite:///{database}"
     async with open_ledger(url, clock=SystemClock(), metrics=LedgerCounts()) as ledger:
-        letters = [a_task(f"letter-{number}", queue="tasks") for number in (1, 2, 3)]
+        dead_letters = [a_task(f"letter-{number}", queue="tasks") for number in (1, 2, 3)]
         await ledger.tasks.record_enqueued([a_task(f"task-{number}", queue="tasks") for number in (1, 2, 3)])
-        await ledger.dead_letters.store_failed_tasks([a_letter(task) for task in letters])
+        await ledger.dead_letters.store_dead_letters([a_dead_letter(task) for task in dead_letters])
     service = make_stack(tmp_path, GATEWAY_API_KEYS_FILE=str(keys), LEDGER_URL=url).gateway
     await service.start()
     yield service

@@ -13,12 +13,14 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from sqlalchemy import text
 
-from mcp_queue.adapters.ledger import database, executions, observations, sqlite
+from mcp_queue.adapters.ledger.engine import database, sqlite
+from mcp_queue.adapters.ledger.engine import write_behind as observations
 from mcp_queue.adapters.ledger.ledger import Ledger
-from mcp_queue.domain.claims import Answer, Claimed, ClaimKind, ClaimRequest, Replay
+from mcp_queue.adapters.ledger.tasks import executions
+from mcp_queue.domain.enqueueing.claims import Answer, Claimed, ClaimKind, ClaimRequest, Replay
 from mcp_queue.domain.errors import LedgerUnavailableError
-from mcp_queue.domain.ledger import TaskFilter
 from mcp_queue.domain.task import TaskStatus
+from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution, ledger_harness

@@ -12,12 +12,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import mcp_queue.adapters.ledger.migrate as migrations
+import mcp_queue.adapters.ledger.engine.migrate as migrations
+from mcp_queue.adapters.ledger.engine.migrate import migrate, schema_version
 from mcp_queue.adapters.ledger.ledger import open_ledger
-from mcp_queue.adapters.ledger.migrate import migrate, schema_version
 from mcp_queue.adapters.ledger.tables import SCHEMA_VERSION, metadata
 from mcp_queue.domain.errors import LedgerSchemaError
-from mcp_queue.domain.ledger import TaskFilter
+from mcp_queue.domain.task_states import TaskFilter
 from tests.support.clock import SECOND
 from tests.support.ledger import a_task, ledger_harness
 from tests.support.ledger_databases import postgres_url, sqlite_url

@@ -13,7 +13,7 @@ import pytest
 
 from mcp_queue.adapters.clock import FakeClock, SystemClock
 from mcp_queue.adapters.sqlite import SqliteBackend
-from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.ports import Queue
 from tests.support.clock import HOUR, NOW
 from tests.support.queue_process import SPEC

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.sqlite import SqliteBackend, watcher
-from mcp_queue.adapters.sqlite.watcher import Watcher
-from mcp_queue.adapters.sqlite.writes import Writes
+from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.adapters.sqlite.engine import watcher
+from mcp_queue.adapters.sqlite.engine.inotify import Writes
+from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from tests.support.waiting import eventually
 
 # Far above what is waited for, and far below an interval that is patched to be endless.

@@ -12,8 +12,8 @@ from aiobotocore.session import AioSession
 from mcp_queue.adapters.sqs.backend import SqsBackend
 from mcp_queue.domain.delivery import Accepted, Delivery
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
+from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import QueueKind
-from mcp_queue.domain.retry import dead_letter
 from mcp_queue.ports import Queue
 from tests.support.localstack import LocalStack
 from tests.support.queues import make_task
@@ -185,11 +185,11 @@ class TestDeadLetters:
             await queue.enqueue(make_task(group="g"))
             (delivery,) = await queue.receive(1, WAIT)
             assert delivery.task is not None
-            await queue.dead_letter(delivery, dead_letter(delivery.task, "boom", datetime.now(UTC), "work"))
+            await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
             assert 1 == (await queue.stats()).dead_letters
-            (letter,) = await dlq.receive(1, WAIT)
-        assert letter.task is not None
-        assert "boom" == letter.task.metadata["failure_reason"]
+            (dead_letter,) = await dlq.receive(1, WAIT)
+        assert dead_letter.task is not None
+        assert "boom" == dead_letter.task.metadata["failure_reason"]
 
     async def test_a_message_that_sqs_moved_back_says_that_it_had_died(self) -> None:
         """The redrive of AWS's console knows nothing of our counters."""
@@ -202,7 +202,7 @@ class TestDeadLetters:
                 await queue.enqueue(make_task())
                 (delivery,) = await queue.receive(1, WAIT)
                 assert delivery.task is not None
-                await queue.dead_letter(delivery, dead_letter(delivery.task, "boom", datetime.now(UTC), "work"))
+                await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
                 source, target = await arn_of(sqs, dlq_url), await arn_of(sqs, url)
                 await sqs.start_message_move_task(SourceArn=source, DestinationArn=target)
                 (again,) = await queue.receive(1, timedelta(seconds=20))

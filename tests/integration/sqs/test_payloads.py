@@ -9,7 +9,7 @@ from aiobotocore.session import AioSession
 
 from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
-from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.ports import PayloadPointer
 from tests.support.localstack import LocalStack
 from tests.support.queues import make_task
@@ -72,10 +72,10 @@ async def test_a_large_dead_letter_is_kept_from_the_lifecycle_rule() -> None:
             await queue.enqueue(make_task(payload="x" * 2 * MEGABYTE))
             (delivery,) = await queue.receive(1, WAIT)
             assert delivery.task is not None
-            await queue.dead_letter(delivery, dead_letter(delivery.task, "boom", datetime.now(UTC), "work"))
-            (letter,) = await backend.queue("dlq").receive(1, WAIT)
-        assert letter.task is not None
-        assert "boom" == letter.task.metadata["failure_reason"]
+            await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
+            (dead_letter,) = await backend.queue("dlq").receive(1, WAIT)
+        assert dead_letter.task is not None
+        assert "boom" == dead_letter.task.metadata["failure_reason"]
         pointers = [
             PayloadPointer(bucket, entry["Key"]) for entry in (await s3.list_objects_v2(Bucket=bucket))["Contents"]
         ]

@@ -64,16 +64,16 @@ class TestApply:
 
         assert (0, 4) == (done.exit_code, done.out.count(": created\n")), done.err
         tasks, orders = await attributes_of(f"{prefix}-tasks"), await attributes_of(f"{prefix}-orders.fifo")
-        letters = await attributes_of(f"{prefix}-orders-dlq.fifo")
+        dead_letters = await attributes_of(f"{prefix}-orders-dlq.fifo")
         assert ("45", "345600", "payments") == (
             tasks["VisibilityTimeout"],
             tasks["MessageRetentionPeriod"],
             tasks["tag team"],
         )
         assert ("true", "perMessageGroupId") == (orders["FifoQueue"], orders["FifoThroughputLimit"])
-        redrive = {"deadLetterTargetArn": letters["QueueArn"], "maxReceiveCount": 100}
+        redrive = {"deadLetterTargetArn": dead_letters["QueueArn"], "maxReceiveCount": 100}
         assert redrive == json.loads(orders["RedrivePolicy"])
-        assert "1209600" == letters["MessageRetentionPeriod"]
+        assert "1209600" == dead_letters["MessageRetentionPeriod"]
         check = await run("config", "check", "--json", at=localstack, QUEUE_CONFIG=str(config))
         assert [] == [warning for warning in json.loads(check.out)["warnings"] if "LEDGER_URL" not in warning]
 

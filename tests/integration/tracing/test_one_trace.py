@@ -54,9 +54,9 @@ async def embedded(tmp_path: Path, collector: Collector) -> AsyncIterator[System
 async def on_sqs(tmp_path: Path, collector: Collector, localstack: LocalStack) -> AsyncIterator[System]:
     """Run both processes on SQS."""
     async with sqs_client() as sqs:
-        letters = await create_queue(sqs)
-        url = await create_queue(sqs, dead_letters=letters)
-    urls = {"tasks": url, "dlq": letters}
+        dead_letters = await create_queue(sqs)
+        url = await create_queue(sqs, dead_letters=dead_letters)
+    urls = {"tasks": url, "dlq": dead_letters}
     queues = [{"name": name, "type": "standard", "url": at} for name, at in urls.items()]
     config = json.dumps({"queue": {"sqs": {"queues": queues}}})
     # A drain awaits open polls, which would keep the test waiting.

@@ -15,9 +15,9 @@ from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Accepted, Delivery
 from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.execution.retry import dead_letter_message
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueKind
-from mcp_queue.domain.retry import dead_letter
-from mcp_queue.domain.serialization import JsonTaskSerializer
 from mcp_queue.ports import Queue
 from tests.support.clock import NOW, SECOND, START
 from tests.support.queues import make_spec, make_task
@@ -101,7 +101,7 @@ def settle(how: str, index: int) -> Step:
             case "retry":
                 await queue.reschedule(delivery, delivery.task.next_attempt(), 3 * SECOND)
             case _:
-                await queue.dead_letter(delivery, dead_letter(delivery.task, "boom", START, queue.spec.name))
+                await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", START, queue.spec.name))
 
     async def step(twins: Twins) -> None:
         await twins.settle(index, settlement)

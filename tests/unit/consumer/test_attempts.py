@@ -58,10 +58,10 @@ async def test_the_last_attempt_moves_the_task_to_the_dead_letter_queue(consumer
     await kit.pass_time(60)
 
     assert [("t1", 1), ("t1", 2), ("t1", 3)] == kit.dispatcher.ran
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"] == "not now (attempt 3 of 3)"
-    assert letter.task.metadata["original_queue"] == "tasks"
-    assert letter.task.metadata["failed_at"].startswith("2026-01-01T00:00:03")
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"] == "not now (attempt 3 of 3)"
+    assert dead_letter.task.metadata["original_queue"] == "tasks"
+    assert dead_letter.task.metadata["failed_at"].startswith("2026-01-01T00:00:03")
     assert kit.log.records[-1].status is TaskStatus.DEAD_LETTERED
 
 
@@ -76,8 +76,8 @@ async def test_a_permanent_failure_is_dead_lettered_at_once(consumer: KitFactory
         await kit.enqueue(kit.task())
         await kit.pass_time()
 
-        (letter,) = await kit.dead_letters()
-        assert letter.task.metadata["failure_reason"] == str(error)
+        (dead_letter,) = await kit.dead_letters()
+        assert dead_letter.task.metadata["failure_reason"] == str(error)
         assert len(kit.dispatcher.ran) == 1
 
 
@@ -159,9 +159,9 @@ async def test_a_body_that_is_no_task_is_dead_lettered_raw(consumer: KitFactory)
     await kit.enqueue(kit.task())
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.body == "{nonsense"
-    assert "not JSON" in letter.attributes["failure_reason"]
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.body == "{nonsense"
+    assert "not JSON" in dead_letter.attributes["failure_reason"]
     assert [("t1", 1)] == kit.dispatcher.ran
 
 
@@ -199,8 +199,8 @@ async def test_a_message_received_too_often_is_dead_lettered_where_the_backend_d
     await kit.enqueue(kit.task())
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"].startswith("received 1 times without being settled")
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"].startswith("received 1 times without being settled")
     assert kit.dispatcher.ran == []
 
 
@@ -232,8 +232,8 @@ async def test_an_attempt_over_its_time_limit_is_cancelled_and_retried(consumer:
     await stopped.wait()
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"].startswith("took longer than its limit of 0.005 s")
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"].startswith("took longer than its limit of 0.005 s")
 
 
 async def test_a_timeout_error_of_the_handler_itself_is_its_own_failure(consumer: KitFactory) -> None:
@@ -246,8 +246,8 @@ async def test_a_timeout_error_of_the_handler_itself_is_its_own_failure(consumer
     await kit.enqueue(kit.task(max_retries=0))
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"].startswith("TimeoutError: the database")
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"].startswith("TimeoutError: the database")
 
 
 async def test_a_success_that_comes_after_the_limit_is_a_success(consumer: KitFactory) -> None:
@@ -287,8 +287,8 @@ async def test_a_handler_in_a_thread_keeps_its_slot_until_it_returns(consumer: K
     await asyncio.wait(kit.pool._running.values())
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert "limit of 10 s" in letter.task.metadata["failure_reason"]
+    (dead_letter,) = await kit.dead_letters()
+    assert "limit of 10 s" in dead_letter.task.metadata["failure_reason"]
 
 
 async def test_a_lost_lease_does_not_free_the_slot_of_a_thread(consumer: KitFactory) -> None:
@@ -389,8 +389,8 @@ async def test_a_fifo_queue_that_skips_dead_letters_the_first_failure(consumer: 
     await kit.enqueue(kit.task(queue="orders", group="g"), queue="orders")
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"] == "not now"
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"] == "not now"
 
 
 async def test_attempts_of_a_queue_that_cannot_count_them_are_counted_by_the_log(consumer: KitFactory) -> None:
@@ -467,5 +467,5 @@ async def test_a_cancellation_that_nobody_asked_for_is_the_handlers_own_failure(
     await kit.enqueue(kit.task(max_retries=0))
     await kit.pass_time()
 
-    (letter,) = await kit.dead_letters()
-    assert letter.task.metadata["failure_reason"].startswith("the handler was cancelled by something")
+    (dead_letter,) = await kit.dead_letters()
+    assert dead_letter.task.metadata["failure_reason"].startswith("the handler was cancelled by something")

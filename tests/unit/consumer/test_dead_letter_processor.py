@@ -11,10 +11,10 @@ import pytest
 from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.adapters.polling import Arrivals
 from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError
-from mcp_queue.domain.failed_tasks import FailedTask, FailedTaskFilter
-from mcp_queue.domain.retry import dead_letter
-from mcp_queue.domain.serialization import JsonTaskSerializer
+from mcp_queue.domain.execution.retry import dead_letter_message
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from tests.support.consumer import standard
 from tests.support.ledger import LedgerHarness, ledger_harness
@@ -52,7 +52,7 @@ class Stage:
         """Dead-letter a task as the consumer does."""
         await self.source.enqueue(task)
         (delivery,) = await self.source.receive(1, timedelta(0))
-        await self.source.dead_letter(delivery, dead_letter(task, reason, self.harness.clock.now(), "tasks"))
+        await self.source.dead_letter(delivery, dead_letter_message(task, reason, self.harness.clock.now(), "tasks"))
 
     async def process(self, seconds: float = 0) -> None:
         """Let the processor run for a while."""
@@ -60,10 +60,10 @@ class Stage:
             await self.harness.clock.advance(timedelta(seconds=seconds))
         self.dead._arrivals = Arrivals(self.harness.clock)  # in the next process, receives wait again
 
-    async def letters(self, queue: str = "tasks") -> tuple[FailedTask, ...]:
+    async def dead_letters(self, queue: str = "tasks") -> tuple[DeadLetter, ...]:
         """Return what is stored."""
-        query = FailedTaskFilter(queue=queue)
-        return (await self.harness.ledger.dead_letters.read_failed(query, limit=100)).items
+        query = DeadLetterFilter(queue=queue)
+        return (await self.harness.ledger.dead_letters.read_dead_letters(query, limit=100)).items
 
     async def left(self) -> int:
         """Count what is still in the queue."""
@@ -83,34 +83,34 @@ async def test_a_dead_letter_is_stored_and_then_completed(stage: Stage) -> None:
     await stage.bury(stage.task(metadata={"team": "a"}))
     await stage.process()
 
-    (letter,) = await stage.letters()
-    assert ("t1", "broken") == (letter.task_id, letter.failure_reason)
-    assert letter.task is not None
-    assert letter.task.metadata == {"team": "a"}
+    (dead_letter,) = await stage.dead_letters()
+    assert ("t1", "broken") == (dead_letter.task_id, dead_letter.failure_reason)
+    assert dead_letter.task is not None
+    assert dead_letter.task.metadata == {"team": "a"}
     assert await stage.left() == 0
 
 
 async def test_what_is_not_stored_stays_in_the_queue(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that is away loses no dead letter; they are stored when it is back."""
     store, failures = stage.harness.ledger.dead_letters, [LedgerUnavailableError()]
-    original = store.store_failed_tasks
+    original = store.store_dead_letters
 
-    async def unreliable(letters: Sequence[FailedTask]) -> Sequence[bool]:
+    async def unreliable(dead_letters: Sequence[DeadLetter]) -> Sequence[bool]:
         if failures:
             raise failures.pop()
-        return await original(letters)
+        return await original(dead_letters)
 
-    monkeypatch.setattr(store, "store_failed_tasks", unreliable)
+    monkeypatch.setattr(store, "store_dead_letters", unreliable)
     await stage.bury(stage.task())
     await stage.process(seconds=0)
     assert await stage.left() == 1
     await stage.process(seconds=5)
 
     assert await stage.left() == 0
-    assert len(await stage.letters()) == 1
+    assert len(await stage.dead_letters()) == 1
 
 
-async def test_a_letter_that_cannot_be_completed_is_not_stored_twice(
+async def test_a_dead_letter_that_cannot_be_completed_is_not_stored_twice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes again, and its row stands already."""
@@ -129,10 +129,10 @@ async def test_a_letter_that_cannot_be_completed_is_not_stored_twice(
     await stage.process()
 
     assert await stage.left() == 0
-    assert len(await stage.letters()) == 1
+    assert len(await stage.dead_letters()) == 1
 
 
-async def test_a_letter_of_the_backends_own_policy_says_so(stage: Stage) -> None:
+async def test_a_dead_letter_of_the_backends_own_policy_says_so(stage: Stage) -> None:
     """A task whose worker keeps crashing was moved by the backend: its reason is not the handler's."""
     await stage.source.enqueue(stage.task())
     await stage.source.receive(1, timedelta(0))
@@ -140,8 +140,8 @@ async def test_a_letter_of_the_backends_own_policy_says_so(stage: Stage) -> None
     await stage.source.receive(1, timedelta(0))
     await stage.process()
 
-    (letter,) = await stage.letters()
-    assert "its worker crashed, or its lease was lost" in letter.failure_reason
+    (dead_letter,) = await stage.dead_letters()
+    assert "its worker crashed, or its lease was lost" in dead_letter.failure_reason
 
 
 async def test_what_other_programs_sent_is_stored_too(stage: Stage) -> None:
@@ -150,23 +150,23 @@ async def test_what_other_programs_sent_is_stored_too(stage: Stage) -> None:
     stage.dead._add("{nonsense", {"failed_at": "never"}, None)
     await stage.process()
 
-    (foreign,) = await stage.letters("tasks")
-    (raw,) = await stage.letters("dlq")
+    (foreign,) = await stage.dead_letters("tasks")
+    (raw,) = await stage.dead_letters("dlq")
     assert foreign.failure_reason == "sent to the dead-letter queue by another program"
     assert ("{nonsense", None) == (raw.body, raw.task)
     assert "not JSON" in raw.failure_reason
 
 
-async def test_a_letter_nobody_can_place_belongs_to_the_only_source(stage: Stage) -> None:
+async def test_a_dead_letter_nobody_can_place_belongs_to_the_only_source(stage: Stage) -> None:
     """With one source there is no doubt."""
     alone = Stage(stage.harness, sources=["tasks"])
     alone.dead._add("{nonsense", {}, None)
     await alone.process()
 
-    assert len(await alone.letters("tasks")) == 1
+    assert len(await alone.dead_letters("tasks")) == 1
 
 
-async def test_a_processor_that_is_told_to_stop_waits_for_no_letter(stage: Stage) -> None:
+async def test_a_processor_that_is_told_to_stop_waits_for_no_dead_letter(stage: Stage) -> None:
     """What its consumer drains does not wait for a poll of the dead-letter queue on top."""
     processor = stage.processor(wait=timedelta(hours=1))
     async with processor.running(asyncio.Event()):
@@ -183,10 +183,10 @@ async def test_a_processor_that_waits_for_its_ledger_can_be_stopped(
 ) -> None:
     """The end of a process does not wait until it would try again."""
 
-    async def away(_letters: Sequence[FailedTask]) -> Sequence[bool]:
+    async def away(_dead_letters: Sequence[DeadLetter]) -> Sequence[bool]:
         raise LedgerUnavailableError
 
-    monkeypatch.setattr(stage.harness.ledger.dead_letters, "store_failed_tasks", away)
+    monkeypatch.setattr(stage.harness.ledger.dead_letters, "store_dead_letters", away)
     await stage.bury(stage.task())
     processor = stage.processor()
     async with asyncio.timeout(3), processor.running(asyncio.Event()):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mcp_queue.consumer import deferrals
-from mcp_queue.domain.breaker import BreakerState
-from mcp_queue.domain.destinations import DestinationLimits, LimitRule
+from mcp_queue.domain.callbacks.breaker import BreakerState
+from mcp_queue.domain.callbacks.destinations import DestinationLimits, LimitRule
 from mcp_queue.domain.errors import BackendUnavailableError, CallbackFailedError, VisibilityTimeoutError
 from mcp_queue.domain.queues import QueueTraits
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus

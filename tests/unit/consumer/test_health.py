@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from mcp_queue.consumer import health
-from mcp_queue.consumer.health import Readiness, serving
+from mcp_queue.consumer.health import ConsumerReadiness, serving
 from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.consumer import ConsumerKit, make_kit, standard, succeed
 
@@ -19,13 +19,13 @@ def kit() -> ConsumerKit:
 
 
 @pytest.fixture
-def readiness(kit: ConsumerKit) -> Readiness:
+def readiness(kit: ConsumerKit) -> ConsumerReadiness:
     """Return the readiness of a consumer that has started."""
-    return Readiness(kit.pool.lanes, list(kit.queues.values()), kit.clock, started=True)  # type: ignore[arg-type]  # the double has what checks call
+    return ConsumerReadiness(kit.pool.lanes, list(kit.queues.values()), kit.clock, started=True)  # type: ignore[arg-type]  # the double has what checks call
 
 
 @pytest.fixture
-async def base(readiness: Readiness) -> AsyncIterator[str]:
+async def base(readiness: ConsumerReadiness) -> AsyncIterator[str]:
     """Return the address of a running server."""
     async with serving("127.0.0.1", 0, readiness, lambda: (b"metric 1\n", "text/plain; version=0.0.4")) as port:
         yield f"http://127.0.0.1:{port}"
@@ -68,7 +68,7 @@ async def test_one_silent_backend_degrades_and_all_make_it_unready(kit: Consumer
 
 
 async def test_a_ping_that_never_answers_counts_as_down(
-    kit: ConsumerKit, readiness: Readiness, monkeypatch: pytest.MonkeyPatch
+    kit: ConsumerKit, readiness: ConsumerReadiness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check has a time limit."""
 
@@ -83,7 +83,7 @@ async def test_a_ping_that_never_answers_counts_as_down(
     assert body["checks"] == {"queue:a": "down", "queue:b": "ok"}
 
 
-async def test_a_process_that_starts_or_drains_is_not_ready(readiness: Readiness) -> None:
+async def test_a_process_that_starts_or_drains_is_not_ready(readiness: ConsumerReadiness) -> None:
     """Nobody should wait for it."""
     readiness.started = False
     assert (await readiness.check())[0] is False
@@ -94,7 +94,7 @@ async def test_a_process_that_starts_or_drains_is_not_ready(readiness: Readiness
     assert body["checks"]["process"] == "draining"  # type: ignore[index]  # checks is an object
 
 
-async def test_a_ledger_that_is_down_only_degrades(readiness: Readiness) -> None:
+async def test_a_ledger_that_is_down_only_degrades(readiness: ConsumerReadiness) -> None:
     """The ledger observes; work goes on without it."""
     readiness.ledger_ok = lambda: False
 
@@ -104,7 +104,7 @@ async def test_a_ledger_that_is_down_only_degrades(readiness: Readiness) -> None
     assert body["status"] == "degraded"
 
 
-async def test_receive_loops_without_progress_make_it_unready(kit: ConsumerKit, readiness: Readiness) -> None:
+async def test_receive_loops_without_progress_make_it_unready(kit: ConsumerKit, readiness: ConsumerReadiness) -> None:
     """A consumer that cannot receive is replaced; paused queues do not count."""
     kit.pool.lanes[0].failures = 3
     ready, body = await readiness.check()

@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 
 from mcp_queue.gateway.openapi import openapi_yaml
 from mcp_queue.gateway.problems import STATUSES
-from mcp_queue.services.scheduling import NewSchedule
+from mcp_queue.services.schedules.schedules import NewSchedule
 from tests.support.gateway import GatewayKit
 from tests.support.http import call
 from tests.support.ledger import ledger_harness

@@ -31,7 +31,7 @@ from mcp_queue.domain.errors import (
     TryLaterError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.strict_json import MalformedJsonError
+from mcp_queue.domain.formats.strict_json import MalformedJsonError
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.problems import STATUSES, problem_of, response_to
 from tests.support.gateway import TRACE_ID, GatewayKit, make_spec

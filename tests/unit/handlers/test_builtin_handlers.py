@@ -10,7 +10,7 @@ from mcp_queue.domain.errors import InvalidPayloadError
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.handlers import echo, embedding, webhook
 from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Embedding, EmbeddingClient
-from mcp_queue.services.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.callbacks import CallbackTimeouts
 
 SECONDS_8 = timedelta(seconds=8)
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from mcp_queue.domain.addresses import EgressPolicy, refusal
+from mcp_queue.domain.callbacks.addresses import EgressPolicy, refusal
 from mcp_queue.domain.errors import RefusedAddressError
 
 #: Returns the addresses of a name; raises ``OSError`` where it has none.

@@ -15,8 +15,8 @@ from yarl import URL
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
 from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
-from mcp_queue.adapters.callbacks.signing import Signer
-from mcp_queue.domain.addresses import Destination, EgressPolicy, check_url
+from mcp_queue.adapters.callbacks.signing import CallbackSigner
+from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_url
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, RefusedAddressError
 from mcp_queue.ports import CallbackRequest, CallbackResponse, Clock
 
@@ -67,8 +67,8 @@ class AiohttpCallbackSender:
         self._policy = policy
         self._clock = clock
         self._metrics = metrics
-        self._signer = Signer(secrets)
-        self._signers: dict[tuple[str, ...], Signer] = {}
+        self._signer = CallbackSigner(secrets)
+        self._signers: dict[tuple[str, ...], CallbackSigner] = {}
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._system_lookup = SystemLookup()
@@ -143,12 +143,12 @@ class AiohttpCallbackSender:
         signature = self._signer_of(request).headers(request.signed_as, self._clock.now(), request.body)
         return {**request.headers, **signature}
 
-    def _signer_of(self, request: CallbackRequest) -> Signer:
+    def _signer_of(self, request: CallbackRequest) -> CallbackSigner:
         if request.secrets is None:
             return self._signer
         secrets = tuple(request.secrets)
         if secrets not in self._signers:
-            self._signers[secrets] = Signer(secrets)
+            self._signers[secrets] = CallbackSigner(secrets)
         return self._signers[secrets]
 
     async def _read(self, response: aiohttp.ClientResponse) -> CallbackResponse:

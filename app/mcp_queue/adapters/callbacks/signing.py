@@ -7,10 +7,16 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mcp_queue.domain.signatures import SignatureScheme, SigningSecret, parse_secret, signature_headers, signed_content
+from mcp_queue.domain.callbacks.signatures import (
+    SignatureScheme,
+    SigningSecret,
+    parse_secret,
+    signature_headers,
+    signed_content,
+)
 
 
-class Signer:
+class CallbackSigner:
     """Signs with every active secret, so that receivers can change over one at a time."""
 
     def __init__(self, secrets: Sequence[str]) -> None:

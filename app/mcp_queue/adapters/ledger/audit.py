@@ -5,10 +5,10 @@ from typing import Any
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_queue.adapters.ledger.database import Database
+from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.tables import audit
-from mcp_queue.domain.ledger import Page, decode_cursor, encode_cursor
-from mcp_queue.domain.operators import AuditEntry
+from mcp_queue.domain.operators.audit import AuditEntry
+from mcp_queue.domain.task_states import Page, decode_cursor, encode_cursor
 
 
 class SqlAuditLog:

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_queue.adapters.ledger.database import Database
+from mcp_queue.adapters.ledger.engine.database import Database
+from mcp_queue.adapters.ledger.engine.upserts import upsert
 from mcp_queue.adapters.ledger.tables import destination_reports, paused_destinations
-from mcp_queue.adapters.ledger.upserts import upsert
-from mcp_queue.domain.operators import DestinationReport, DestinationView
+from mcp_queue.domain.operators.audit import DestinationReport, DestinationView
 
 
 class SqlDestinations:

@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager, suppress
 from sqlalchemy import make_url
 
 from mcp_queue.adapters.ledger.audit import SqlAuditLog
-from mcp_queue.adapters.ledger.claims import SqlIdempotencyStore
-from mcp_queue.adapters.ledger.database import Database
-from mcp_queue.adapters.ledger.dead_letters import SqlDeadLetterStore
+from mcp_queue.adapters.ledger.dead_letters.notifications import SqlNotificationOutbox
+from mcp_queue.adapters.ledger.dead_letters.redrives import SqlRedriveJobs
+from mcp_queue.adapters.ledger.dead_letters.store import SqlDeadLetterStore
 from mcp_queue.adapters.ledger.destinations import SqlDestinations
-from mcp_queue.adapters.ledger.executions import SqlExecutionLog
-from mcp_queue.adapters.ledger.held_tasks import SqlHeldTasks
-from mcp_queue.adapters.ledger.notices import SqlNotificationOutbox
-from mcp_queue.adapters.ledger.observations import Backlog
-from mcp_queue.adapters.ledger.postgres import PostgresDatabase
+from mcp_queue.adapters.ledger.engine.database import Database
+from mcp_queue.adapters.ledger.engine.postgres import PostgresDatabase
+from mcp_queue.adapters.ledger.engine.sqlite import SqliteDatabase
+from mcp_queue.adapters.ledger.engine.write_behind import Backlog
 from mcp_queue.adapters.ledger.queue_marks import SqlQueueMarks
-from mcp_queue.adapters.ledger.redrives import SqlRedriveJobs
 from mcp_queue.adapters.ledger.schedules import SqlScheduleStore
-from mcp_queue.adapters.ledger.sqlite import SqliteDatabase
-from mcp_queue.adapters.ledger.tasks import SqlTaskStore
+from mcp_queue.adapters.ledger.tasks.claims import SqlIdempotencyStore
+from mcp_queue.adapters.ledger.tasks.executions import SqlExecutionLog
+from mcp_queue.adapters.ledger.tasks.held import SqlHeldTasks
+from mcp_queue.adapters.ledger.tasks.store import SqlTaskStore
 from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.ports import Clock, LedgerMetrics
 

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_queue.adapters.ledger.database import Database
+from mcp_queue.adapters.ledger.engine.database import Database
+from mcp_queue.adapters.ledger.engine.upserts import upsert
 from mcp_queue.adapters.ledger.tables import queue_marks
-from mcp_queue.adapters.ledger.upserts import upsert
 from mcp_queue.domain.errors import TryLaterError
 from mcp_queue.ports import Clock
 

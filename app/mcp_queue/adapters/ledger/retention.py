@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_queue.adapters.ledger.database import Database
+from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.tables import attempts, claims, dead_letters, destination_reports, redrives, tasks
-from mcp_queue.domain.failed_tasks import LetterState
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
 from mcp_queue.domain.task import TaskStatus
 
 #: Rows of each table that one batch takes.
@@ -28,7 +28,7 @@ async def prune(database: Database, now: datetime, ended_before: datetime, faile
     async def step(connection: AsyncConnection) -> int:
         count = 0
         if failed_before is not None:
-            count += await _expire_letters(connection, now, failed_before)
+            count += await _expire_dead_letters(connection, now, failed_before)
         count += await _forget_tasks(connection, tasks.c.id.in_(ended), tasks.c.ended_at < ended_before)
         count += await _forget_tasks(connection, tasks.c.id.in_(select(tasks.c.id).where(silent).limit(BATCH)), silent)
         count += await _forget(connection, dead_letters, dead_letters.c.closed_at < ended_before)
@@ -41,7 +41,7 @@ async def prune(database: Database, now: datetime, ended_before: datetime, faile
 
 
 async def _ended(connection: AsyncConnection, before: datetime) -> list[str]:
-    waits = exists().where(dead_letters.c.task_id == tasks.c.id, dead_letters.c.state == LetterState.WAITING)
+    waits = exists().where(dead_letters.c.task_id == tasks.c.id, dead_letters.c.state == DeadLetterState.WAITING)
     found = await connection.execute(
         select(tasks.c.id)
         .where(tasks.c.ended_at < before, or_(tasks.c.status != TaskStatus.DEAD_LETTERED, ~waits))
@@ -60,16 +60,16 @@ async def _forget_tasks(connection: AsyncConnection, *conditions: ColumnElement[
     return len(forgotten)
 
 
-async def _expire_letters(connection: AsyncConnection, now: datetime, before: datetime) -> int:
+async def _expire_dead_letters(connection: AsyncConnection, now: datetime, before: datetime) -> int:
     old = (
         select(dead_letters.c.task_id, dead_letters.c.redrive_count)
-        .where(dead_letters.c.state == LetterState.WAITING, dead_letters.c.failed_at < before)
+        .where(dead_letters.c.state == DeadLetterState.WAITING, dead_letters.c.failed_at < before)
         .limit(BATCH)
     )
     closed = await connection.execute(
         update(dead_letters)
         .where(tuple_(dead_letters.c.task_id, dead_letters.c.redrive_count).in_(old))
-        .values(state=LetterState.DELETED, closed_at=now, closed_by="retention")
+        .values(state=DeadLetterState.DELETED, closed_at=now, closed_by="retention")
     )
     return closed.rowcount
 

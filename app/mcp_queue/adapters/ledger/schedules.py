@@ -6,13 +6,13 @@ from typing import Any
 from sqlalchemy import Row, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_queue.adapters.ledger.database import Database
-from mcp_queue.adapters.ledger.held_tasks import among, held_row
+from mcp_queue.adapters.ledger.engine.database import Database
+from mcp_queue.adapters.ledger.engine.upserts import upsert
 from mcp_queue.adapters.ledger.tables import schedules
-from mcp_queue.adapters.ledger.task_rows import TaskStates
-from mcp_queue.adapters.ledger.upserts import upsert
-from mcp_queue.domain.ledger import Page, decode_cursor, encode_cursor
+from mcp_queue.adapters.ledger.tasks.held import among, held_row
+from mcp_queue.adapters.ledger.tasks.rows import TaskStates
 from mcp_queue.domain.schedules import Misfire, Schedule, Tick, replacing
+from mcp_queue.domain.task_states import Page, decode_cursor, encode_cursor
 from mcp_queue.ports import Clock
 
 # Schedules that one transaction runs; more are left for the next call.

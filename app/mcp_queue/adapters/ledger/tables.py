@@ -25,16 +25,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from mcp_queue.adapters.ledger.bulk import clean
-from mcp_queue.domain.ledger import microseconds, moment
-from mcp_queue.domain.strict_json import dumps
+from mcp_queue.adapters.ledger.engine.bulk import clean
+from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import JsonValue
+from mcp_queue.domain.task_states import microseconds, moment
 
 #: The newest migration, which this version of the program works with.
 SCHEMA_VERSION = "0001"
 
 
-class Words(TypeDecorator[str]):
+class CleanText(TypeDecorator[str]):
     """A text, without the characters that PostgreSQL stores in none."""
 
     impl = Text
@@ -45,7 +45,7 @@ class Words(TypeDecorator[str]):
         return clean(value)
 
 
-class Moment(TypeDecorator[datetime]):
+class TimeType(TypeDecorator[datetime]):
     """A time, aware and in UTC."""
 
     impl = BigInteger
@@ -60,7 +60,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else moment(value)
 
 
-class Span(TypeDecorator[timedelta]):
+class DurationType(TypeDecorator[timedelta]):
     """A duration."""
 
     impl = Double
@@ -75,7 +75,7 @@ class Span(TypeDecorator[timedelta]):
         return None if value is None else timedelta(seconds=value)
 
 
-class Json(TypeDecorator[JsonValue]):
+class JsonType(TypeDecorator[JsonValue]):
     """A JSON value as text: PostgreSQL's own type refuses some strings that JSON allows."""
 
     impl = Text
@@ -97,36 +97,36 @@ metadata = MetaData()
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", Words, primary_key=True),
-    Column("queue", Words, nullable=False),
-    Column("type", Words, nullable=False),
-    Column("group_id", Words),
-    Column("status", Words, nullable=False),
+    Column("id", CleanText, primary_key=True),
+    Column("queue", CleanText, nullable=False),
+    Column("type", CleanText, nullable=False),
+    Column("group_id", CleanText),
+    Column("status", CleanText, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("redrive_count", Integer, nullable=False, server_default="0"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("recorded", Integer, nullable=False, server_default="0"),
     Column("superseded", Integer, nullable=False, server_default="0"),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
-    Column("created_at", Moment, nullable=False),
-    Column("scheduled_for", Moment),
-    Column("due_at", Moment),
-    Column("leased_until", Moment),
-    Column("started_at", Moment),
-    Column("next_at", Moment),
-    Column("ended_at", Moment),
+    Column("created_at", TimeType, nullable=False),
+    Column("scheduled_for", TimeType),
+    Column("due_at", TimeType),
+    Column("leased_until", TimeType),
+    Column("started_at", TimeType),
+    Column("next_at", TimeType),
+    Column("ended_at", TimeType),
     Column("priority", Integer, nullable=False),
     Column("max_retries", Integer, nullable=False),
-    Column("visibility_timeout", Span),
-    Column("expires_at", Moment),
-    Column("callback_url", Words),
-    Column("deduplication_id", Words),
-    Column("metadata", Json),
-    Column("extra", Json),
-    Column("traceparent", Words),
-    Column("error", Words),
-    Column("result", Json),
-    Column("payload", Json),
+    Column("visibility_timeout", DurationType),
+    Column("expires_at", TimeType),
+    Column("callback_url", CleanText),
+    Column("deduplication_id", CleanText),
+    Column("metadata", JsonType),
+    Column("extra", JsonType),
+    Column("traceparent", CleanText),
+    Column("error", CleanText),
+    Column("result", JsonType),
+    Column("payload", JsonType),
     Index("tasks_created", "created_at"),
     Index("tasks_queue", "queue", "created_at"),
     Index("tasks_type", "type", "created_at"),
@@ -173,13 +173,13 @@ Index(
 attempts = Table(
     "attempts",
     metadata,
-    Column("task_id", Words, primary_key=True),
+    Column("task_id", CleanText, primary_key=True),
     Column("redrive_count", Integer, primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    Column("started_at", Moment, nullable=False),
-    Column("duration", Span, nullable=False),
-    Column("status", Words, nullable=False),
-    Column("error", Words),
+    Column("started_at", TimeType, nullable=False),
+    Column("duration", DurationType, nullable=False),
+    Column("status", CleanText, nullable=False),
+    Column("error", CleanText),
     Column("response_status", Integer),
     sqlite_with_rowid=False,
 )
@@ -187,14 +187,14 @@ attempts = Table(
 claims = Table(
     "claims",
     metadata,
-    Column("kind", Words, primary_key=True),
-    Column("queue", Words, primary_key=True),
-    Column("key", Words, primary_key=True),
-    Column("request_hash", Words, nullable=False),
-    Column("task_id", Words, nullable=False),
-    Column("token", Words, nullable=False),
-    Column("claimed_at", Moment, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("kind", CleanText, primary_key=True),
+    Column("queue", CleanText, primary_key=True),
+    Column("key", CleanText, primary_key=True),
+    Column("request_hash", CleanText, nullable=False),
+    Column("task_id", CleanText, nullable=False),
+    Column("token", CleanText, nullable=False),
+    Column("claimed_at", TimeType, nullable=False),
+    Column("expires_at", TimeType, nullable=False),
     Column("status", Integer),
     Column("body", LargeBinary),
     Index("claims_expiry", "expires_at"),
@@ -203,34 +203,34 @@ claims = Table(
 schedules = Table(
     "schedules",
     metadata,
-    Column("name", Words, primary_key=True),
-    Column("cron", Words, nullable=False),
-    Column("timezone", Words, nullable=False),
-    Column("queue", Words, nullable=False),
-    Column("task", Json, nullable=False),
+    Column("name", CleanText, primary_key=True),
+    Column("cron", CleanText, nullable=False),
+    Column("timezone", CleanText, nullable=False),
+    Column("queue", CleanText, nullable=False),
+    Column("task", JsonType, nullable=False),
     Column("paused", Boolean, nullable=False),
-    Column("misfire", Words, nullable=False),
-    Column("next_run_at", Moment),
-    Column("last_run_at", Moment),
+    Column("misfire", CleanText, nullable=False),
+    Column("next_run_at", TimeType),
+    Column("last_run_at", TimeType),
 )
 
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("task_id", Words, primary_key=True),
+    Column("task_id", CleanText, primary_key=True),
     Column("redrive_count", Integer, primary_key=True),
-    Column("queue", Words, nullable=False),
-    Column("type", Words),
-    Column("state", Words, nullable=False),
-    Column("failure_reason", Words, nullable=False),
-    Column("failed_at", Moment, nullable=False),
+    Column("queue", CleanText, nullable=False),
+    Column("type", CleanText),
+    Column("state", CleanText, nullable=False),
+    Column("failure_reason", CleanText, nullable=False),
+    Column("failed_at", TimeType, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("response_status", Integer),
-    Column("stored_at", Moment, nullable=False),
-    Column("notified_at", Moment),
-    Column("closed_at", Moment),
-    Column("closed_by", Words),
-    Column("body", Words),
+    Column("stored_at", TimeType, nullable=False),
+    Column("notified_at", TimeType),
+    Column("closed_at", TimeType),
+    Column("closed_by", CleanText),
+    Column("body", CleanText),
 )
 for _name, _columns, _where in (
     ("dead_letters_waiting", ("queue", "failed_at"), "state = 'waiting'"),
@@ -248,53 +248,53 @@ for _name, _columns, _where in (
 redrives = Table(
     "redrives",
     metadata,
-    Column("id", Words, primary_key=True),
-    Column("filter", Json, nullable=False),
-    Column("actor", Words, nullable=False),
-    Column("created_at", Moment, nullable=False),
+    Column("id", CleanText, primary_key=True),
+    Column("filter", JsonType, nullable=False),
+    Column("actor", CleanText, nullable=False),
+    Column("created_at", TimeType, nullable=False),
     Column("matched", Integer, nullable=False),
     Column("max_per_second", Double),
-    Column("status", Words, nullable=False),
+    Column("status", CleanText, nullable=False),
     Column("redriven", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
-    Column("cursor", Words),
-    Column("leased_until", Moment),
-    Column("ended_at", Moment),
+    Column("cursor", CleanText),
+    Column("leased_until", TimeType),
+    Column("ended_at", TimeType),
 )
 
 notices = Table(
     "notices",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("notifier", Words, nullable=False),
-    Column("queue", Words, nullable=False),
-    Column("type", Words),
+    Column("notifier", CleanText, nullable=False),
+    Column("queue", CleanText, nullable=False),
+    Column("type", CleanText),
     Column("letters", Integer, nullable=False),
-    Column("first_failed_at", Moment, nullable=False),
-    Column("last_failed_at", Moment, nullable=False),
-    Column("examples", Json, nullable=False),
+    Column("first_failed_at", TimeType, nullable=False),
+    Column("last_failed_at", TimeType, nullable=False),
+    Column("examples", JsonType, nullable=False),
     Column("tries", Integer, nullable=False),
-    Column("next_try_at", Moment, nullable=False),
+    Column("next_try_at", TimeType, nullable=False),
 )
 
 queue_marks = Table(
     "queue_marks",
     metadata,
-    Column("queue", Words, primary_key=True),
+    Column("queue", CleanText, primary_key=True),
     Column("paused", Boolean, nullable=False, server_default=false()),
-    Column("purged_at", Moment),
+    Column("purged_at", TimeType),
 )
 
-paused_destinations = Table("paused_destinations", metadata, Column("name", Words, primary_key=True))
+paused_destinations = Table("paused_destinations", metadata, Column("name", CleanText, primary_key=True))
 
 destination_reports = Table(
     "destination_reports",
     metadata,
-    Column("name", Words, primary_key=True),
-    Column("consumer", Words, primary_key=True),
-    Column("state", Words, nullable=False),
-    Column("reported_at", Moment, nullable=False),
-    Column("figures", Json, nullable=False),
+    Column("name", CleanText, primary_key=True),
+    Column("consumer", CleanText, primary_key=True),
+    Column("state", CleanText, nullable=False),
+    Column("reported_at", TimeType, nullable=False),
+    Column("figures", JsonType, nullable=False),
     Index("destination_reports_reported", "reported_at"),
 )
 
@@ -302,9 +302,9 @@ audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("at", Moment, nullable=False),
-    Column("actor", Words, nullable=False),
-    Column("action", Words, nullable=False),
-    Column("target", Words, nullable=False),
+    Column("at", TimeType, nullable=False),
+    Column("actor", CleanText, nullable=False),
+    Column("action", CleanText, nullable=False),
+    Column("target", CleanText, nullable=False),
     Column("touched", Integer),
 )

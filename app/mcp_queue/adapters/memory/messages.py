@@ -10,7 +10,7 @@ from mcp_queue.domain.task import Task
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Message:
+class MemoryMessage:
     """``place`` orders a FIFO queue and is ``None`` until a delayed message comes due.
 
     ``origin`` is the queue that a dead letter comes from; ``redriven`` if it moved by being received too often.
@@ -34,20 +34,20 @@ class Message:
         return self.receipt is not None and self.visible_at > now
 
 
-def heads(messages: Iterable[Message]) -> Iterable[Message]:
+def heads(messages: Iterable[MemoryMessage]) -> Iterable[MemoryMessage]:
     """Return the first message of each FIFO group, and those that are delayed and stand in no line yet."""
-    first: dict[str, Message] = {}
+    first: dict[str, MemoryMessage] = {}
     for message in sorted(messages, key=_line):
         first.setdefault(f"group {message.group}" if message.place is not None else message.message_id, message)
     return first.values()
 
 
-def turn(message: Message) -> tuple[datetime, datetime]:
+def turn(message: MemoryMessage) -> tuple[datetime, datetime]:
     """Return what decides whose turn it is among messages that can be received: the smallest is next."""
     return message.visible_at, message.sent_at
 
 
-def _line(message: Message) -> int:
+def _line(message: MemoryMessage) -> int:
     return -1 if message.place is None else message.place
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import count
 
-from mcp_queue.adapters.memory.messages import FirstCopies, Message, heads, turn
+from mcp_queue.adapters.memory.messages import FirstCopies, MemoryMessage, heads, turn
 from mcp_queue.adapters.messages import TRACEPARENT, attributes_of, attributes_of_raw, body_within_limit, read_body
 from mcp_queue.adapters.polling import Arrivals, Catch
-from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import NotSupportedError, QueueError, QueueFullError, VisibilityTimeoutError
+from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.queues import MAX_LEASE, QueueSpec, QueueStats, QueueTraits
-from mcp_queue.domain.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock
 
@@ -31,7 +31,7 @@ class MemoryQueue:
         self._clock = clock
         self._serializer = serializer
         self._dead_letters = dead_letters
-        self._messages: list[Message] = []
+        self._messages: list[MemoryMessage] = []
         self._first_copies = FirstCopies()
         self._places, self._ids, self._receipts = count(), count(1), count(1)
         self._arrivals = Arrivals(clock)
@@ -107,18 +107,18 @@ class MemoryQueue:
         message.visible_at = until
         self._arrivals.wake()
 
-    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
-        """Move the message to the dead-letter queue as ``letter``."""
+    async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Move the message to the dead-letter queue as ``dead_letter``."""
         if self._dead_letters is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
             raise NotSupportedError(message)
         held = self._held(delivery)
-        if letter.task is None:
-            body, attributes = held.body, held.attributes | attributes_of_raw(letter)
+        if dead_letter.task is None:
+            body, attributes = held.body, held.attributes | attributes_of_raw(dead_letter)
         else:
-            body, attributes = self._serializer.dumps(letter.task), attributes_of(letter.task)
+            body, attributes = self._serializer.dumps(dead_letter.task), attributes_of(dead_letter.task)
         moved = self._dead_letters._add(body, attributes, held.group, message_id=held.message_id)  # noqa: SLF001  # of the same class
-        moved.origin = letter.original_queue
+        moved.origin = dead_letter.original_queue
         self._messages.remove(held)
         self._arrivals.wake()
 
@@ -158,11 +158,11 @@ class MemoryQueue:
         group: str | None,
         scheduled_for: datetime | None = None,
         message_id: str | None = None,
-    ) -> Message:
+    ) -> MemoryMessage:
         now = self._clock.now()
         self._take_places(now)
         due = now if scheduled_for is None else max(now, scheduled_for)
-        message = Message(
+        message = MemoryMessage(
             message_id=message_id or f"memory-{next(self._ids)}",
             body=body,
             attributes=attributes,
@@ -194,17 +194,17 @@ class MemoryQueue:
         following = self._next()
         return Catch(deliveries, None if following is None else following.visible_at)
 
-    def _next(self) -> Message | None:
+    def _next(self) -> MemoryMessage | None:
         return min(heads(self._messages) if self._spec.fifo else self._messages, key=turn, default=None)
 
-    def _set_aside(self, message: Message, dead_letters: "MemoryQueue") -> None:
+    def _set_aside(self, message: MemoryMessage, dead_letters: "MemoryQueue") -> None:
         self._messages.remove(message)
         moved = dead_letters._add(  # noqa: SLF001  # of the same class
             message.body, message.attributes, message.group, message_id=message.message_id
         )
         moved.origin, moved.redriven = self._spec.public_name, True
 
-    def _deliver(self, message: Message, now: datetime, leased_at: float) -> Delivery:
+    def _deliver(self, message: MemoryMessage, now: datetime, leased_at: float) -> Delivery:
         message.receipt = f"{message.message_id}/{next(self._receipts)}"
         message.received_at = now
         message.receive_count += 1
@@ -233,13 +233,13 @@ class MemoryQueue:
             attributes=message.attributes,
         )
 
-    def _held(self, delivery: Delivery) -> Message:
+    def _held(self, delivery: Delivery) -> MemoryMessage:
         for message in self._messages:
             if message.receipt == delivery.receipt_handle:
                 return message
         raise VisibilityTimeoutError
 
-    def _give_back(self, message: Message, delay: timedelta) -> None:
+    def _give_back(self, message: MemoryMessage, delay: timedelta) -> None:
         message.receipt = None
         message.visible_at = self._clock.now() + delay
         self._arrivals.wake()

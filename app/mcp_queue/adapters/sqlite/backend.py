@@ -9,16 +9,16 @@ from types import TracebackType
 from typing import Self
 
 from mcp_queue.adapters.polling import Arrivals
-from mcp_queue.adapters.sqlite.moves import Shelf
+from mcp_queue.adapters.sqlite.dead_letters import Shelf
+from mcp_queue.adapters.sqlite.engine.reader import Reader
+from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
+from mcp_queue.adapters.sqlite.engine.watcher import Watcher
+from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
 from mcp_queue.adapters.sqlite.queue import Access, SqliteQueue
-from mcp_queue.adapters.sqlite.reader import Reader
-from mcp_queue.adapters.sqlite.schema import check_sqlite, prepare_file
-from mcp_queue.adapters.sqlite.watcher import Watcher
-from mcp_queue.adapters.sqlite.writer import Writer
 from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import TaskSerializer
 from mcp_queue.ports import Clock
 
 

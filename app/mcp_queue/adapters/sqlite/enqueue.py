@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, microseconds
 from mcp_queue.adapters.sqlite.fifo import line_up_due, promote_heads
 from mcp_queue.adapters.sqlite.rows import in_chunks, rows_of
 from mcp_queue.domain.delivery import Accepted

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mcp_queue.adapters.sqlite.command import Transaction
+from mcp_queue.adapters.sqlite.engine.command import Transaction
 from mcp_queue.adapters.sqlite.rows import in_chunks, rows_of
 
 # Its acceptance, not this moment: groups take turns by the age of their heads. Bounded, since a clock may step back.

@@ -1,8 +1,8 @@
 """Which queues of the file are paused."""
 
-from mcp_queue.adapters.sqlite.maintain import SetPaused
-from mcp_queue.adapters.sqlite.reader import Reader, paused_queues
-from mcp_queue.adapters.sqlite.writer import Writer
+from mcp_queue.adapters.sqlite.engine.reader import Reader, paused_queues
+from mcp_queue.adapters.sqlite.engine.writer import Writer
+from mcp_queue.adapters.sqlite.purge import SetPaused
 
 
 class SqlitePauseSwitch:

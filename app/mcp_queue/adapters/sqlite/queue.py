@@ -9,12 +9,14 @@ from itertools import count
 
 from mcp_queue.adapters.messages import TRACEPARENT, attributes_of, attributes_of_raw, body_within_limit, read_body
 from mcp_queue.adapters.polling import Arrivals, Catch
-from mcp_queue.adapters.sqlite.command import microseconds, moment, timestamp
+from mcp_queue.adapters.sqlite.dead_letters import Shelf
+from mcp_queue.adapters.sqlite.engine.command import microseconds, moment, timestamp
+from mcp_queue.adapters.sqlite.engine.reader import Reader
+from mcp_queue.adapters.sqlite.engine.reader import count as count_messages
+from mcp_queue.adapters.sqlite.engine.watcher import Watcher
+from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.enqueue import Enqueue, Entry
-from mcp_queue.adapters.sqlite.maintain import PURGED_AT_ONCE, Ping, Purge
-from mcp_queue.adapters.sqlite.moves import Shelf
-from mcp_queue.adapters.sqlite.reader import Reader
-from mcp_queue.adapters.sqlite.reader import count as count_messages
+from mcp_queue.adapters.sqlite.purge import PURGED_AT_ONCE, Ping, Purge
 from mcp_queue.adapters.sqlite.receive import Receive, Row
 from mcp_queue.adapters.sqlite.settle import (
     Bury,
@@ -26,12 +28,10 @@ from mcp_queue.adapters.sqlite.settle import (
     read_attributes,
     write_attributes,
 )
-from mcp_queue.adapters.sqlite.watcher import Watcher
-from mcp_queue.adapters.sqlite.writer import Writer
-from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import NotSupportedError, QueueError, TaskTooLargeError
+from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
-from mcp_queue.domain.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock
 
@@ -128,17 +128,17 @@ class SqliteQueue:
         """Hide the message for ``lease`` from now."""
         await self._writer.submit(Extend(Receipt.of(delivery.receipt_handle), microseconds(lease)))
 
-    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
-        """Move the message to the dead-letter queue as ``letter``, in one transaction."""
+    async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Move the message to the dead-letter queue as ``dead_letter``, in one transaction."""
         if (shelf := self._shelf()) is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
             raise NotSupportedError(message)
         receipt = Receipt.of(delivery.receipt_handle)
-        if letter.task is None:
-            bury = Bury(receipt, shelf, letter.original_queue, attributes_of_raw(letter), body=None)
+        if dead_letter.task is None:
+            bury = Bury(receipt, shelf, dead_letter.original_queue, attributes_of_raw(dead_letter), body=None)
         else:
-            body = self._serializer.dumps(letter.task)
-            bury = Bury(receipt, shelf, letter.original_queue, attributes_of(letter.task), body)
+            body = self._serializer.dumps(dead_letter.task)
+            bury = Bury(receipt, shelf, dead_letter.original_queue, attributes_of(dead_letter.task), body)
         await self._writer.submit(bury)
 
     async def stats(self) -> QueueStats:

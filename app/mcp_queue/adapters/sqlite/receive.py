@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.dead_letters import Shelf, move
+from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, microseconds
 from mcp_queue.adapters.sqlite.fifo import line_up_due, promote_heads
-from mcp_queue.adapters.sqlite.moves import Shelf, move
 from mcp_queue.domain.queues import QueueSpec
 
 # The comparison is for the index: without it SQLite walks past all that stand behind a head.

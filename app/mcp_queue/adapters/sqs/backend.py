@@ -10,20 +10,20 @@ from typing import Final, Self
 
 from botocore.exceptions import BotoCoreError
 
-from mcp_queue.adapters.sqs.channel import Channel
-from mcp_queue.adapters.sqs.client import POLL_GRACE, CallMetrics, Client, Connections, Polls
+from mcp_queue.adapters.sqs.api.channel import Channel
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, CallMetrics, Connections, Polls, SqsClient
+from mcp_queue.adapters.sqs.api.limits import MAX_WAIT
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
-from mcp_queue.adapters.sqs.dead_letters import DeadLetters
+from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.fifo import FifoQueue
-from mcp_queue.adapters.sqs.info import QueueInfo, resolve, warnings_of
-from mcp_queue.adapters.sqs.limits import MAX_WAIT
 from mcp_queue.adapters.sqs.moving import SqsMover
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsQueue, Tools
+from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve, warnings_of
 from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
+from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.domain.serialization import TaskSerializer
 from mcp_queue.ports import Clock, MessageMover, PayloadStore, Queue
 
 # Calls of one queue come in batches, so that even the busiest has few of them under way.
@@ -104,7 +104,7 @@ class SqsBackend:
         """Return what moves dead letters back, by the name of the queue that they go to; a level has none."""
         return self._movers
 
-    async def _polling_client(self) -> Client:
+    async def _polling_client(self) -> SqsClient:
         # A poll that hangs is noticed by its own deadline, before its socket's.
         timeout = (self._wait_time + 2 * POLL_GRACE).total_seconds()
         return await self._connections.client(connections=self._polls, retry=False, read_timeout=timeout)
@@ -114,7 +114,7 @@ class SqsBackend:
             return None
         return CloudWatchAges(await stack.enter_async_context(self._connections.cloudwatch()), self._clock)
 
-    async def _open(self, stack: AsyncExitStack, calls: Client, polls: Polls, ages: CloudWatchAges | None) -> None:
+    async def _open(self, stack: AsyncExitStack, calls: SqsClient, polls: Polls, ages: CloudWatchAges | None) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 found = {spec.name: group.create_task(resolve(calls, spec)) for spec in self._specs}
@@ -141,16 +141,16 @@ class SqsBackend:
             stack.push_async_callback(queue.aclose)
             self._judge(spec, infos)
         self._movers = {
-            spec.name: SqsMover(calls, letters=infos[spec.dead_letter_queue], target=infos[spec.name])
+            spec.name: SqsMover(calls, dead_letters=infos[spec.dead_letter_queue], target=infos[spec.name])
             for spec in self._specs
             if spec.dead_letter_queue is not None and spec.name == spec.public_name
         }
 
     def _make(self, spec: QueueSpec, channels: dict[str, Channel], tools: Tools, *, shared: bool) -> SqsQueue:
-        letters = None
+        dead_letters = None
         if spec.dead_letter_queue is not None:
             target = next(other for other in self._specs if other.name == spec.dead_letter_queue)
-            letters = DeadLetters(
+            dead_letters = DeadLetterWriter(
                 target,
                 channels[target.name],
                 shared=shared,
@@ -158,7 +158,7 @@ class SqsBackend:
                 payloads=Payloads(self._store, spec.payload_bucket),
             )
         kind = FifoQueue if spec.fifo else StandardQueue
-        return kind(spec, channels[spec.name], letters, tools)
+        return kind(spec, channels[spec.name], dead_letters, tools)
 
     def _judge(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
         if spec.dead_letter_queue is not None:  # dead-letter queues have none themselves, and need no redrive policy

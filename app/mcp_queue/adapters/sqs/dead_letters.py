@@ -2,50 +2,50 @@
 
 from dataclasses import replace
 
-from mcp_queue.adapters.sqs.channel import Channel
-from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, raw_letter, task_letter
+from mcp_queue.adapters.sqs.api.channel import Channel
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, raw_dead_letter, task_dead_letter
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.stats import COUNTS, counts_of
-from mcp_queue.domain.delivery import DeadLetter
+from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.errors import TaskTooLargeError
+from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import TaskSerializer
 
 
-class DeadLetters:
-    """A dead-letter queue, seen from a queue whose letters it takes. It may be of the other kind."""
+class DeadLetterWriter:
+    """A dead-letter queue, seen from a queue whose dead letters it takes. It may be of the other kind."""
 
     def __init__(
         self, spec: QueueSpec, channel: Channel, *, shared: bool, serializer: TaskSerializer, payloads: Payloads
     ) -> None:
-        """Send to ``channel``, the queue of ``spec``; ``shared``: it takes the letters of other queues too."""
+        """Send to ``channel``, the queue of ``spec``; ``shared``: it takes the dead letters of other queues too."""
         self._spec = spec
         self.channel = channel
         self._shared = shared
         self._serializer = serializer
         self._payloads = payloads
 
-    async def put(self, delivery: SqsDelivery, letter: DeadLetter) -> None:
-        """Send ``letter``: as a task, or as the body that ``delivery`` came with where it is none or does not fit."""
-        message = None if letter.task is None else await self._as_task(letter, delivery)
+    async def put(self, delivery: SqsDelivery, dead_letter: DeadLetterMessage) -> None:
+        """Send ``dead_letter``: as a task, or as the raw body of ``delivery`` where it is none or does not fit."""
+        message = None if dead_letter.task is None else await self._as_task(dead_letter, delivery)
         if message is None:
             await self._payloads.keep(delivery.wire)
-            message = self._as_it_came(letter, delivery)
+            message = self._as_it_came(dead_letter, delivery)
         await self.channel.send(message)
 
     async def count(self) -> int | None:
-        """Return how many letters lie there, ``None`` where they are not of one queue alone."""
+        """Return how many dead letters lie there, ``None`` where they are not of one queue alone."""
         return None if self._shared else sum(counts_of(await self.channel.attributes(*COUNTS)))
 
-    async def _as_task(self, letter: DeadLetter, delivery: SqsDelivery) -> Message | None:
-        message = task_letter(letter, delivery, self._serializer, self._spec)
+    async def _as_task(self, dead_letter: DeadLetterMessage, delivery: SqsDelivery) -> SqsMessage | None:
+        message = task_dead_letter(dead_letter, delivery, self._serializer, self._spec)
         try:
             return await self._payloads.fit(message, self.channel.info.max_message_bytes, keep=True)
         except TaskTooLargeError:
             return None
 
-    def _as_it_came(self, letter: DeadLetter, delivery: SqsDelivery) -> Message:
-        message = raw_letter(letter, delivery, self._spec)
+    def _as_it_came(self, dead_letter: DeadLetterMessage, delivery: SqsDelivery) -> SqsMessage:
+        message = raw_dead_letter(dead_letter, delivery, self._spec)
         if message.size <= self.channel.info.max_message_bytes:
             return message
         # A body that another client made as large as SQS allows leaves no room for a reason.

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from mcp_queue.adapters.sqs.info import RECEIVES_PER_ATTEMPT
-from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, task_message
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, task_message
 from mcp_queue.adapters.sqs.queue import SqsQueue, refused
+from mcp_queue.adapters.sqs.setup.info import RECEIVES_PER_ATTEMPT
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import DelayNotSupportedError
 from mcp_queue.domain.queues import QueueTraits
@@ -35,7 +35,7 @@ class FifoQueue(SqsQueue):
     async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
         await self._hide(delivery, delay)
 
-    def _message(self, task: Task) -> Message:
+    def _message(self, task: Task) -> SqsMessage:
         if task.scheduled_for is not None and task.scheduled_for - self._tools.clock.now() > _NOW:
             raise DelayNotSupportedError("a FIFO queue at SQS holds no task back: that takes the ledger")
         retries = max(self._spec.max_retries, self._spec.max_receive_count // RECEIVES_PER_ATTEMPT - 1)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, cast
 
-from mcp_queue.adapters.sqs import limits
-from mcp_queue.domain.delivery import DeadLetter, Delivery
+from mcp_queue.adapters.sqs.api import limits
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer, format_time
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import MessageFacts, TaskSerializer, format_time
 from mcp_queue.domain.task import Task
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Attribute = Mapping[str, str | bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Message:
+class SqsMessage:
     """A message to be sent. ``delay`` is in seconds; a FIFO queue takes none."""
 
     body: str
@@ -61,7 +61,7 @@ class SqsDelivery(Delivery):
     successor was sent, so that a second try of settling it sends nothing twice.
     """
 
-    wire: Message
+    wire: SqsMessage
     moved: bool = False
 
 
@@ -71,10 +71,10 @@ def own(delivery: Delivery) -> SqsDelivery:
     return delivery
 
 
-def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, delay: int = 0) -> Message:
+def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, delay: int = 0) -> SqsMessage:
     """Return ``task`` as a message to a queue of ``spec``."""
     group = limits.valid_id(spec.group_of(task.group))
-    return Message(
+    return SqsMessage(
         body=serializer.dumps(task),
         attributes=_attributes(task),
         delay=delay,
@@ -83,25 +83,27 @@ def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, del
     )
 
 
-def task_letter(letter: DeadLetter, delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec) -> Message:
+def task_dead_letter(
+    dead_letter: DeadLetterMessage, delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec
+) -> SqsMessage:
     """Return the task of a dead letter as a message to the dead-letter queue of ``spec``."""
-    assert letter.task is not None
-    task = letter.task
+    assert dead_letter.task is not None
+    task = dead_letter.task
     message = task_message(task, serializer, spec)
     group = limits.valid_id(spec.group_of(task.group or delivery.group))
     return replace(message, group=group, deduplication_id=_generation_id(task) if spec.fifo else None)
 
 
-def raw_letter(letter: DeadLetter, delivery: SqsDelivery, spec: QueueSpec) -> Message:
+def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: SqsDelivery, spec: QueueSpec) -> SqsMessage:
     """Return the message that ``delivery`` came as, as a dead letter with the reason beside the body."""
     notes = {
-        "failure_reason": _text(limits.clean(letter.reason) or "unknown"),
-        "failed_at": _text(format_time(letter.failed_at)),
-        "original_queue": _text(letter.original_queue),
+        "failure_reason": _text(limits.clean(dead_letter.reason) or "unknown"),
+        "failed_at": _text(format_time(dead_letter.failed_at)),
+        "original_queue": _text(dead_letter.original_queue),
     }
     kept = [(name, _sendable(value)) for name, value in delivery.wire.attributes.items() if name not in notes]
     attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
-    return Message(
+    return SqsMessage(
         body=delivery.wire.body,
         attributes=attributes,
         group=limits.valid_id(spec.group_of(delivery.group)),
@@ -124,7 +126,7 @@ def received(message: "MessageTypeDef", spec: QueueSpec, leased_at: float) -> Sq
         group=system.get("MessageGroupId"),
         sent_at=datetime.fromtimestamp(int(sent_ms) / 1000, UTC) if sent_ms else None,
         attributes={name: value["StringValue"] for name, value in attributes.items() if "StringValue" in value},
-        wire=Message(body=message["Body"], attributes=attributes, group=system.get("MessageGroupId")),
+        wire=SqsMessage(body=message["Body"], attributes=attributes, group=system.get("MessageGroupId")),
     )
 
 
@@ -144,7 +146,7 @@ def read_task(delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec
         delivery.poison = str(error)
 
 
-def resent(delivery: SqsDelivery) -> Message:
+def resent(delivery: SqsDelivery) -> SqsMessage:
     """Return the message of a delivery as it came, to be sent once more to the same standard queue."""
     attributes = {name: _sendable(value) for name, value in delivery.wire.attributes.items()}
     return replace(delivery.wire, attributes=attributes)

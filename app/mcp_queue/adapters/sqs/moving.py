@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_queue.adapters.sqs.client import Client
-from mcp_queue.adapters.sqs.info import QueueInfo
-from mcp_queue.domain.dead_letters import RedriveProgress
+from mcp_queue.adapters.sqs.api.client import SqsClient
+from mcp_queue.adapters.sqs.setup.info import QueueInfo
+from mcp_queue.domain.dead_letters.dead_letter import RedriveStatus
+from mcp_queue.domain.dead_letters.reading import RedriveProgress
 from mcp_queue.domain.errors import NotSupportedError, RateLimitedError
-from mcp_queue.domain.failed_tasks import RedriveStatus
 
 _STATUSES: Final = {
     "RUNNING": RedriveStatus.RUNNING,
@@ -23,20 +23,20 @@ _RATES: Final = range(1, 501)
 class SqsMover:
     """The ``MessageMover`` from one dead-letter queue to one queue."""
 
-    def __init__(self, calls: Client, *, letters: QueueInfo, target: QueueInfo) -> None:
-        """Move from ``letters`` to ``target``."""
+    def __init__(self, calls: SqsClient, *, dead_letters: QueueInfo, target: QueueInfo) -> None:
+        """Move from ``dead_letters`` to ``target``."""
         self._calls = calls
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._target = target
 
     async def start(self, max_per_second: float | None) -> None:
         """Begin to move.
 
-        Letters that we sent there ourselves name no source to SQS: the target has to be given.
+        Dead letters that we sent there ourselves name no source to SQS: the target has to be given.
         """
-        if self._target.redrive is None or self._target.redrive.target_arn != self._letters.arn:
+        if self._target.redrive is None or self._target.redrive.target_arn != self._dead_letters.arn:
             raise NotSupportedError("SQS moves only from the queue that a redrive policy names")
-        request: dict[str, Any] = {"SourceArn": self._letters.arn, "DestinationArn": self._target.arn}
+        request: dict[str, Any] = {"SourceArn": self._dead_letters.arn, "DestinationArn": self._target.arn}
         if max_per_second is not None:
             if int(max_per_second) not in _RATES:
                 message = f"SQS moves {_RATES[0]} to {_RATES[-1]} messages a second"
@@ -65,5 +65,5 @@ class SqsMover:
             await self._calls.call("CancelMessageMoveTask", {"TaskHandle": handle})
 
     async def _latest(self) -> Mapping[str, Any] | None:
-        answer = await self._calls.call("ListMessageMoveTasks", {"SourceArn": self._letters.arn})
+        answer = await self._calls.call("ListMessageMoveTasks", {"SourceArn": self._dead_letters.arn})
         return next(iter(answer.get("Results", ())), None)

@@ -7,9 +7,9 @@ this writes and the other way round.
 from dataclasses import replace
 from typing import Final
 
-from mcp_queue.adapters.sqs.messages import Message
+from mcp_queue.adapters.sqs.messages import SqsMessage
 from mcp_queue.domain.errors import InvalidTaskError, NotFoundError, TaskTooLargeError
-from mcp_queue.domain.strict_json import MalformedJsonError, dumps, loads
+from mcp_queue.domain.formats.strict_json import MalformedJsonError, dumps, loads
 from mcp_queue.ports import PayloadPointer, PayloadStore
 
 SIZE_ATTRIBUTE: Final = "ExtendedPayloadSize"
@@ -30,7 +30,7 @@ class Payloads:
         self._store = store
         self._bucket = bucket
 
-    async def fit(self, message: Message, limit: int, *, keep: bool = False) -> Message:
+    async def fit(self, message: SqsMessage, limit: int, *, keep: bool = False) -> SqsMessage:
         """Return ``message`` in at most ``limit`` bytes; ``keep``: its body must outlive the store's usual time.
 
         Raises:
@@ -48,11 +48,11 @@ class Payloads:
         return replace(message, body=_written(pointer), attributes={**message.attributes, SIZE_ATTRIBUTE: length})
 
     @staticmethod
-    def stored(message: Message) -> bool:
+    def stored(message: SqsMessage) -> bool:
         """Whether the true body lies elsewhere, or should."""
         return SIZE_ATTRIBUTE in message.attributes or _OLD_SIZE_ATTRIBUTE in message.attributes
 
-    async def body_of(self, message: Message) -> str:
+    async def body_of(self, message: SqsMessage) -> str:
         """Return the true body of a received message that has it stored.
 
         Raises:
@@ -69,7 +69,7 @@ class Payloads:
         except (NotFoundError, InvalidTaskError) as error:
             raise UnreadablePayloadError(str(error)) from error
 
-    async def keep(self, message: Message) -> None:
+    async def keep(self, message: SqsMessage) -> None:
         """Save the body that a dead letter's message points to, if it does, from the store's expiry."""
         if self._store is None or not self.stored(message):
             return

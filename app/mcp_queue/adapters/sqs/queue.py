@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
-from mcp_queue.adapters.sqs import limits
-from mcp_queue.adapters.sqs.channel import Channel
+from mcp_queue.adapters.sqs.api import limits
+from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
-from mcp_queue.adapters.sqs.dead_letters import DeadLetters
-from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, own
+from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
 from mcp_queue.adapters.sqs.payloads import Payloads
-from mcp_queue.adapters.sqs.receiving import Receiver
+from mcp_queue.adapters.sqs.receiving import SqsReceiver
 from mcp_queue.adapters.sqs.stats import SeenAge, counts_of
-from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import (
     FieldError,
     InvalidTaskError,
@@ -24,8 +24,8 @@ from mcp_queue.domain.errors import (
     TaskTooLargeError,
     VisibilityTimeoutError,
 )
+from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
-from mcp_queue.domain.serialization import TaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, PayloadStore
 
@@ -46,7 +46,7 @@ class Tools:
 class SqsQueue(abc.ABC):
     """A queue at SQS; the ``Queue`` port describes its methods."""
 
-    def __init__(self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetters | None, tools: Tools) -> None:
+    def __init__(self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetterWriter | None, tools: Tools) -> None:
         """Serve ``spec`` by ``channel``."""
         redrive = channel.info.redrive
         # What SQS enforces is what counts, whatever was configured beside it.
@@ -57,7 +57,7 @@ class SqsQueue(abc.ABC):
         self._payloads = Payloads(tools.store, spec.payload_bucket)
         self._seen_age = SeenAge(tools.clock)
         self._largest = self._largest_body()
-        self._receiver = Receiver(
+        self._receiver = SqsReceiver(
             self._spec,
             channel,
             serializer=tools.serializer,
@@ -107,14 +107,14 @@ class SqsQueue(abc.ABC):
         """Hide the message for ``lease`` from now."""
         await self._channel.hide(delivery.receipt_handle, limits.lease_seconds(lease, self._held(delivery)))
 
-    async def dead_letter(self, delivery: Delivery, letter: DeadLetter) -> None:
-        """Send the letter, then delete the message."""
+    async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Send the dead letter, then delete the message."""
         if self._dead_letters is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
             raise NotSupportedError(message)
         received = own(delivery)
         if not received.moved:
-            await self._dead_letters.put(received, letter)
+            await self._dead_letters.put(received, dead_letter)
             received.moved = True
         await self.complete(delivery)
 
@@ -157,7 +157,7 @@ class SqsQueue(abc.ABC):
         """Give a message back unread, to be received again after ``delay``."""
 
     @abc.abstractmethod
-    def _message(self, task: Task) -> Message:
+    def _message(self, task: Task) -> SqsMessage:
         """Return the message of a task that is enqueued.
 
         Raises:
@@ -165,7 +165,7 @@ class SqsQueue(abc.ABC):
 
         """
 
-    async def _prepared(self, task: Task) -> Message:
+    async def _prepared(self, task: Task) -> SqsMessage:
         if task.group is not None and limits.valid_id(task.group) is None:
             raise refused("group", "SQS takes groups of 1 to 128 letters, digits and punctuation marks of ASCII")
         message = self._message(task)
@@ -176,10 +176,10 @@ class SqsQueue(abc.ABC):
         room = limits.RESERVE_BYTES // 2 if task.redrive_count else 0
         return await self._payloads.fit(message, self._largest + room)
 
-    async def _send(self, message: Message) -> Accepted:
+    async def _send(self, message: SqsMessage) -> Accepted:
         return Accepted(message_id=await self._channel.send(message))
 
-    async def _sent_or_refused(self, prepared: Message | QueueError) -> Accepted:
+    async def _sent_or_refused(self, prepared: SqsMessage | QueueError) -> Accepted:
         if isinstance(prepared, QueueError):
             raise prepared
         return await self._send(prepared)

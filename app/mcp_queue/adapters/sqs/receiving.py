@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_queue.adapters.sqs.channel import Channel
-from mcp_queue.adapters.sqs.limits import MAX_BATCH_ENTRIES, MAX_WAIT
+from mcp_queue.adapters.sqs.api.channel import Channel
+from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_WAIT
 from mcp_queue.adapters.sqs.messages import SqsDelivery, read_task, received
 from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.domain.serialization import TaskSerializer
 from mcp_queue.ports import Clock
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ CLOSE_GRACE: Final = timedelta(seconds=2)
 GiveBack = Callable[[SqsDelivery, timedelta], Awaitable[None]]
 
 
-class Receiver:
+class SqsReceiver:
     """Receives from one queue. What nobody can take any more is given back."""
 
     def __init__(

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from mcp_queue.adapters.sqs import limits
-from mcp_queue.adapters.sqs.messages import Message, SqsDelivery, own, resent, task_message
+from mcp_queue.adapters.sqs.api import limits
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, resent, task_message
 from mcp_queue.adapters.sqs.queue import SqsQueue
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import TaskTooLargeError
@@ -50,9 +50,9 @@ class StandardQueue(SqsQueue):
             await self._channel.send(replace(resent(delivery), delay=limits.delay_seconds(delay)))
         await self._delete_moved(delivery)
 
-    def _message(self, task: Task) -> Message:
+    def _message(self, task: Task) -> SqsMessage:
         delay = timedelta(0) if task.scheduled_for is None else task.scheduled_for - self._tools.clock.now()
         return self._as_message(task, delay)
 
-    def _as_message(self, task: Task, delay: timedelta) -> Message:
+    def _as_message(self, task: Task, delay: timedelta) -> SqsMessage:
         return task_message(task, self._tools.serializer, self._spec, delay=limits.delay_seconds(delay))

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.domain.delivery import Accepted, DeadLetter
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     DelayNotSupportedError,
     InvalidTaskError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
 from tests.support.queues import make_task
 from tests.support.strict_sqs import StrictWorld
@@ -199,7 +199,7 @@ class TestReceiving:
 class TestDeadLetters:
     """Letters of FIFO queues."""
 
-    async def test_a_letter_keeps_its_group_and_has_the_id_of_its_generation(self) -> None:
+    async def test_a_dead_letter_keeps_its_group_and_has_the_id_of_its_generation(self) -> None:
         """So that a redriven task that dies again is not swallowed."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
@@ -207,10 +207,10 @@ class TestDeadLetters:
             task = make_task("a", group="g", redrive_count=generation)
             await queue.enqueue(task)
             (delivery,) = await queue.receive(1, NOW)
-            await queue.dead_letter(delivery, dead_letter(task, "boom", START, "work"))
-        letters = world.sqs.queues["dlq.fifo"].messages
-        assert ["a.0", "a.1"] == [letter.entry["MessageDeduplicationId"] for letter in letters]
-        assert ["g", "g"] == [letter.entry["MessageGroupId"] for letter in letters]
+            await queue.dead_letter(delivery, dead_letter_message(task, "boom", START, "work"))
+        dead_letters = world.sqs.queues["dlq.fifo"].messages
+        assert ["a.0", "a.1"] == [dead_letter.entry["MessageDeduplicationId"] for dead_letter in dead_letters]
+        assert ["g", "g"] == [dead_letter.entry["MessageGroupId"] for dead_letter in dead_letters]
 
     async def test_poison_has_the_id_of_its_message(self) -> None:
         """It has no other."""
@@ -218,19 +218,19 @@ class TestDeadLetters:
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         await world.put("work.fifo", "<task/>", MessageGroupId="g", MessageDeduplicationId="x")
         (delivery,) = await queue.receive(1, NOW)
-        letter = DeadLetter(task=None, reason="no JSON", failed_at=START, original_queue="work")
-        await queue.dead_letter(delivery, letter)
+        dead_letter = DeadLetterMessage(task=None, reason="no JSON", failed_at=START, original_queue="work")
+        await queue.dead_letter(delivery, dead_letter)
         assert (delivery.message_id, "g") == (
             sent(world)[-1]["MessageDeduplicationId"],
             sent(world)[-1]["MessageGroupId"],
         )
 
-    async def test_letters_may_go_to_a_standard_queue(self) -> None:
+    async def test_dead_letters_may_go_to_a_standard_queue(self) -> None:
         """Only SQS's own redrive policy needs a queue of the same kind. The task stays as it is."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq")
         await queue.enqueue(make_task())
         (delivery,) = await queue.receive(1, NOW)
-        await queue.dead_letter(delivery, dead_letter(make_task(), "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(make_task(), "boom", START, "work"))
         assert "group" not in json.loads(world.sqs.bodies("dlq")[0])
         assert "default" == sent(world)[-1]["MessageGroupId"]

@@ -8,8 +8,8 @@ import pytest
 
 from mcp_queue.adapters.sqs import receiving
 from mcp_queue.adapters.sqs.receiving import PAYLOAD_PAUSE
-from mcp_queue.domain.delivery import DeadLetter
-from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.delivery import DeadLetterMessage
+from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import MINUTE, NOW, SECOND, START
 from tests.support.payloads import MemoryPayloads
 from tests.support.queues import make_task
@@ -211,7 +211,7 @@ class TestStoredBodies:
         task = make_task(payload="x" * 2_000_000)
         await queue.enqueue(task)
         (delivery,) = await queue.receive(1, NOW)
-        await queue.dead_letter(delivery, dead_letter(task, "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(task, "boom", START, "work"))
         (kept,) = store.kept
         assert "boom" in store.bodies[kept]
 
@@ -225,7 +225,7 @@ class TestStoredBodies:
         (delivery,) = await queue.receive(1, NOW)
         assert "<task/>" == delivery.body
         await queue.dead_letter(
-            delivery, DeadLetter(task=None, reason="no JSON", failed_at=START, original_queue="work")
+            delivery, DeadLetterMessage(task=None, reason="no JSON", failed_at=START, original_queue="work")
         )
         assert {where} == store.kept
         assert [pointer(where.bucket, where.key)] == world.sqs.bodies("dlq")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_queue.adapters.sqs.messages import own
-from mcp_queue.domain.delivery import Accepted, DeadLetter, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
@@ -17,7 +17,7 @@ from mcp_queue.domain.errors import (
     TaskTooLargeError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.retry import dead_letter
+from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Queue
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
@@ -279,28 +279,28 @@ class TestGivingBack:
 class TestDeadLetters:
     """What cannot succeed."""
 
-    async def test_a_letter_is_sent_before_its_delivery_is_deleted(self) -> None:
+    async def test_a_dead_letter_is_sent_before_its_delivery_is_deleted(self) -> None:
         """With the reason in its metadata."""
         world = StrictWorld()
         queue = await world.queue()
         await queue.enqueue(make_task(group="tenant"))
         delivery = await take(queue)
-        await queue.dead_letter(delivery, dead_letter(make_task(group="tenant"), "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(make_task(group="tenant"), "boom", START, "work"))
         assert [] == world.sqs.bodies("work")
         assert "boom" == json.loads(world.sqs.bodies("dlq")[0])["metadata"]["failure_reason"]
         assert "tenant" == sent(world)[-1]["MessageGroupId"]
 
-    async def test_a_second_try_of_a_letter_sends_nothing_twice(self) -> None:
+    async def test_a_second_try_of_a_dead_letter_sends_nothing_twice(self) -> None:
         """When only the delete failed, only the delete is repeated."""
         world = StrictWorld()
         queue = await world.queue()
         await queue.enqueue(make_task())
         delivery = await take(queue)
-        letter = dead_letter(make_task(), "boom", START, "work")
+        dead_letter = dead_letter_message(make_task(), "boom", START, "work")
         world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied"))
         with pytest.raises(BackendUnavailableError):
-            await queue.dead_letter(delivery, letter)
-        await queue.dead_letter(delivery, letter)
+            await queue.dead_letter(delivery, dead_letter)
+        await queue.dead_letter(delivery, dead_letter)
         assert 1 == len(world.sqs.bodies("dlq"))
 
     async def test_poison_keeps_its_attributes_as_far_as_there_is_room(self) -> None:
@@ -309,8 +309,8 @@ class TestDeadLetters:
         queue = await world.queue()
         foreign = {f"a{number}": {"DataType": "String", "StringValue": "x"} for number in range(10)}
         await world.put("work", "<task/>", MessageAttributes=foreign)
-        letter = DeadLetter(task=None, reason="bad \x00", failed_at=START, original_queue="work")
-        await queue.dead_letter(await take(queue), letter)
+        dead_letter = DeadLetterMessage(task=None, reason="bad \x00", failed_at=START, original_queue="work")
+        await queue.dead_letter(await take(queue), dead_letter)
         attributes = sent(world)[-1]["MessageAttributes"]
         assert 10 == len(attributes)
         assert "bad \ufffd" == attributes["failure_reason"]["StringValue"]
@@ -325,7 +325,7 @@ class TestDeadLetters:
         await world.put("work", body)
         delivery = await take(queue)
         assert delivery.task is not None
-        await queue.dead_letter(delivery, dead_letter(delivery.task, "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", START, "work"))
         assert [body] == world.sqs.bodies("dlq")
         assert "boom" == sent(world)[-1]["MessageAttributes"]["failure_reason"]["StringValue"]
 
@@ -336,8 +336,8 @@ class TestDeadLetters:
             attributes={"MaximumMessageSize": "2000"}, dlq_attributes={"MaximumMessageSize": "2000"}
         )
         await world.put("work", "x" * 2000)
-        letter = DeadLetter(task=None, reason="no JSON", failed_at=START, original_queue="work")
-        await queue.dead_letter(await take(queue), letter)
+        dead_letter = DeadLetterMessage(task=None, reason="no JSON", failed_at=START, original_queue="work")
+        await queue.dead_letter(await take(queue), dead_letter)
         assert ["x" * 2000] == world.sqs.bodies("dlq")
         assert {} == sent(world)[-1]["MessageAttributes"]
 
@@ -348,7 +348,7 @@ class TestDeadLetters:
         await queue.enqueue(make_task())
         delivery = await take(queue)
         with pytest.raises(NotSupportedError):
-            await queue.dead_letter(delivery, dead_letter(make_task(), "boom", START, "work"))
+            await queue.dead_letter(delivery, dead_letter_message(make_task(), "boom", START, "work"))
         assert 1 == len(world.sqs.bodies("work"))
 
 

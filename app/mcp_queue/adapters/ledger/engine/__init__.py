@@ -1,0 +1,1 @@
+"""Database machinery: connections, transactions, batches, pages and migrations."""

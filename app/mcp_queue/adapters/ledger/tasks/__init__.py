@@ -1,0 +1,1 @@
+"""Tasks in the ledger: their records, executions, claims and due times."""

@@ -1,0 +1,45 @@
+"""Moving messages to a dead-letter queue of the same file."""
+
+from typing import NamedTuple
+
+from mcp_queue.adapters.sqlite.engine.command import Transaction
+from mcp_queue.adapters.sqlite.fifo import line_up_due, promote_heads
+
+# As a new message there: last in order, never received, as old as its stay in that queue.
+_MOVE = """
+    UPDATE messages SET queue = :queue, seq = (SELECT max(seq) + 1 FROM messages), origin = :origin,
+      redriven = :redriven, sent_at = :now, visible_at = :visible_at, line = :line,
+      group_key = CASE WHEN :line IS NULL THEN group_key ELSE coalesce(group_key, :group) END,
+      receive_count = 0, receipt = NULL, received_at = NULL
+    WHERE seq = :seq
+"""
+_GROUP = "SELECT group_key FROM messages WHERE seq = (SELECT max(seq) FROM messages)"
+
+
+class Shelf(NamedTuple):
+    """Where dead letters go. ``group`` is the FIFO group of those without one; ``None`` on standard queues."""
+
+    queue: str
+    group: str | None
+
+
+def move(transaction: Transaction, seq: int, shelf: Shelf, *, origin: str, redriven: bool) -> None:
+    """Put the message ``seq`` at the end of ``shelf``."""
+    fifo = shelf.group is not None
+    if fifo:
+        line_up_due(transaction, shelf.queue)
+    values = {
+        "seq": seq,
+        "queue": shelf.queue,
+        "group": shelf.group,
+        "origin": origin,
+        "redriven": redriven,
+        "now": transaction.now,
+        "visible_at": None if fifo else transaction.now,
+        "line": 1 if fifo else None,
+    }
+    transaction.connection.execute(_MOVE, values)
+    transaction.woken.add(shelf.queue)
+    if fifo:
+        (group,) = transaction.connection.execute(_GROUP).fetchone()
+        promote_heads(transaction, shelf.queue, [group])

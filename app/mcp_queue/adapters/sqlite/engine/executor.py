@@ -1,0 +1,93 @@
+"""Groups of commands as transactions; lives in the writer's thread."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, timestamp
+from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, concerns_everybody, translated
+from mcp_queue.adapters.sqlite.engine.schema import connect
+from mcp_queue.adapters.sqlite.receive import Receive
+from mcp_queue.ports import Clock
+
+
+class Done(NamedTuple):
+    """The outcome or error of each command, and the queues that may have more to receive."""
+
+    outcomes: Sequence[object]
+    woken: frozenset[str]
+
+
+class Executor:
+    """Runs commands on a connection of its own."""
+
+    def __init__(self, path: Path, clock: Clock, busy_timeout: timedelta) -> None:
+        """Connect at the first group."""
+        self._path = path
+        self._clock = clock
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+
+    def run(self, commands: "Sequence[Command[Any]]") -> Done:
+        """Return an outcome or an error for each command; never raises."""
+        try:
+            return self._attempt(commands)
+        except sqlite3.Error as error:
+            self._abort(broken=breaks_connection(error))
+            if len(commands) == 1 or concerns_everybody(error):
+                return Done([translated(error) for _ in commands], frozenset())
+        except Exception as error:  # noqa: BLE001  # whatever one command does must reach its caller, not end the thread
+            self._abort(broken=False)
+            if len(commands) == 1:
+                return Done([translated(error) if isinstance(error, UnicodeEncodeError) else error], frozenset())
+        apart = [self.run([command]) for command in commands]
+        return Done(
+            [outcome for done in apart for outcome in done.outcomes],
+            frozenset[str]().union(*(done.woken for done in apart)),
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _attempt(self, commands: "Sequence[Command[Any]]") -> Done:
+        transaction = self._transaction()
+        outcomes: dict[Command[Any], object] = {}
+        for command in commands:
+            if (answer := command.peek(transaction)) is not None:
+                outcomes[command] = answer
+        changes = [command for command in commands if command not in outcomes]
+        if changes:
+            transaction.connection.execute("BEGIN IMMEDIATE")
+            transaction.now = timestamp(self._clock.now())  # again: the lock may have taken its time
+            for kind in _kinds(changes):
+                asked = [command for command in changes if type(command) is kind]
+                outcomes.update(zip(asked, kind.apply_all(transaction, asked), strict=True))
+            transaction.connection.execute("COMMIT")
+        return Done([outcomes[command] for command in commands], frozenset(transaction.woken))
+
+    def _transaction(self) -> Transaction:
+        if self._connection is None:
+            self._connection = connect(self._path, self._busy_timeout)
+        return Transaction(self._connection, timestamp(self._clock.now()))
+
+    def _abort(self, *, broken: bool) -> None:
+        if self._connection is None:
+            return
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            broken = True
+        if broken:
+            self.close()
+
+
+def _kinds(commands: "Sequence[Command[Any]]") -> "list[type[Command[Any]]]":
+    """Return the kinds of commands; receivers come last, so that they see what the others put in."""
+    kinds = cast("list[type[Command[Any]]]", list(dict.fromkeys(type(command) for command in commands)))
+    return sorted(kinds, key=lambda kind: kind is Receive)

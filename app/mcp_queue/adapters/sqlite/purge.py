@@ -1,0 +1,83 @@
+"""What operators ask of a queue, and whether the file can be written at all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from mcp_queue.adapters.sqlite.engine.command import Command, Transaction
+from mcp_queue.adapters.sqlite.fifo import promote_heads
+
+#: Messages that one transaction deletes: a purge of millions must not lock the file for seconds.
+PURGED_AT_ONCE = 2000
+
+_LAST = "SELECT coalesce(max(seq), 0) FROM messages"
+_PURGEABLE = """
+    SELECT seq, group_key, line FROM messages
+    WHERE queue = ? AND seq <= ? AND NOT (receipt IS NOT NULL AND visible_at > ?) LIMIT ?
+"""
+_DELETE = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+class Purged(NamedTuple):
+    """How many messages one step deleted, and the last message that the purge concerns."""
+
+    deleted: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Purge(Command[Purged]):
+    """Delete some messages up to ``last`` that are not in flight; the first step finds out what is the last."""
+
+    queue: str
+    last: int | None = None
+
+    @property
+    def weight(self) -> int:
+        """Fill a transaction."""
+        return PURGED_AT_ONCE
+
+    @classmethod
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Purged | Exception]:
+        """Take one step of each purge."""
+        return [command.step(transaction) for command in commands]
+
+    def step(self, transaction: Transaction) -> Purged:
+        """Delete as many as one transaction takes."""
+        execute = transaction.connection.execute
+        last = int(execute(_LAST).fetchone()[0]) if self.last is None else self.last
+        found = execute(_PURGEABLE, (self.queue, last, transaction.now, PURGED_AT_ONCE)).fetchall()
+        execute(_DELETE, (json.dumps([seq for seq, _, _ in found]),))
+        if groups := {group for _, group, line in found if line}:
+            promote_heads(transaction, self.queue, groups)
+        return Purged(len(found), last)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetPaused(Command[None]):
+    """Pause or resume a queue."""
+
+    queue: str
+    paused: bool
+
+    @classmethod
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
+        """Write the last word for each queue."""
+        for command in commands:
+            statement = "INSERT OR IGNORE INTO paused_queues VALUES (?)" if command.paused else _RESUME
+            transaction.connection.execute(statement, (command.queue,))
+        return [None] * len(commands)
+
+
+_RESUME = "DELETE FROM paused_queues WHERE queue = ?"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ping(Command[None]):
+    """Take the file's lock, and give it back."""
+
+    @classmethod
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:  # noqa: ARG003  # the transaction itself is the answer
+        """Do nothing more: a transaction could be begun."""
+        return [None] * len(commands)

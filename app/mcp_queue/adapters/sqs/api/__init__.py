@@ -1,0 +1,1 @@
+"""Calls to SQS: clients, batches, limits and errors."""

@@ -1,0 +1,214 @@
+"""Connections to SQS: made once, kept open, every call within a deadline and counted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from aiobotocore.config import AioConfig
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from mcp_queue.adapters.aws import aws_session
+from mcp_queue.adapters.sqs.api.direct import Direct
+from mcp_queue.adapters.sqs.api.errors import UnansweredError, of_answer
+from mcp_queue.ports import Clock
+
+if TYPE_CHECKING:
+    from types_aiobotocore_cloudwatch import CloudWatchClient
+    from types_aiobotocore_sqs import SQSClient
+
+#: Longest that one call may take, tries of the transport included.
+CALL_DEADLINE: Final = timedelta(seconds=18)
+#: A poll is given up when it answers this much later than it was asked to.
+POLL_GRACE: Final = timedelta(seconds=10)
+
+#: For emulators, which take any.
+_ANY_REGION: Final = "us-east-1"
+_ANY_KEY: Final = "emulator"
+
+_CONNECT_TIMEOUT = 3
+_READ_TIMEOUT = 6
+
+
+class CallMetrics(Protocol):
+    """What is counted of the traffic with SQS."""
+
+    def sqs_call(self, operation: str, outcome: str) -> None:
+        """Count a call, or an entry that failed within one.
+
+        ``outcome``: ok, refused, lease_lost, throttled, failed, defect, unanswered, abandoned (a poll that hung), or
+        the operator's to mend: kms (a key cannot be used) and operator (permissions, a queue that is gone).
+        """
+        ...
+
+    def sqs_batch(self, operation: str, entries: int) -> None:
+        """Observe how many entries a batch call carried."""
+        ...
+
+
+class SqsClient:
+    """One connection pool, and the calls made through it."""
+
+    def __init__(
+        self,
+        sqs: "SQSClient",
+        metrics: CallMetrics,
+        close: Callable[[], Awaitable[None]],
+        direct: Direct | None = None,
+    ) -> None:
+        """Call through ``sqs``, which ``close`` closes, and past most of it by ``direct``."""
+        self._sqs = sqs
+        self._metrics = metrics
+        self._close = close
+        self._direct = direct
+
+    async def call(
+        self, operation: str, parameters: Mapping[str, Any], *, deadline: timedelta = CALL_DEADLINE
+    ) -> Mapping[str, Any]:
+        """Make one call.
+
+        Raises:
+            UnansweredError: there was no answer within ``deadline``.
+            QueueError: what the answer means.
+
+        """
+        try:
+            async with asyncio.timeout(deadline.total_seconds()):
+                answer = await self._ask(operation, parameters)
+        except ClientError as error:
+            translated, outcome = of_answer(error)
+            self._metrics.sqs_call(operation, outcome)
+            raise translated from error
+        except (BotoCoreError, ResponseParserError, OSError) as error:  # also a token file that cannot be read
+            self._metrics.sqs_call(operation, "unanswered")
+            message = f"no answer from SQS: {str(error) or f'none within {deadline}'}"
+            raise UnansweredError(message) from error
+        self._metrics.sqs_call(operation, "ok")
+        return answer
+
+    async def _ask(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._direct is not None and (answer := await self._direct.call(operation, parameters)) is not None:
+            return answer
+        ask: Callable[..., Awaitable[Mapping[str, Any]]] = getattr(self._sqs, xform_name(operation))
+        return await ask(**parameters)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._close()
+
+
+class Connections:
+    """Makes clients: credentials, region and endpoint come from AWS's own chain where they are not given."""
+
+    def __init__(self, *, region: str | None, endpoint_url: str | None, metrics: CallMetrics, clock: Clock) -> None:
+        """Keep what every client shares."""
+        self._clock = clock
+        self._session = aws_session()
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._metrics = metrics
+
+    async def client(self, *, connections: int, retry: bool = True, read_timeout: float = _READ_TIMEOUT) -> SqsClient:
+        """Return a new client of at most ``connections``; with ``retry`` the transport's failures are tried again."""
+        config = AioConfig(
+            connect_timeout=_CONNECT_TIMEOUT,
+            read_timeout=read_timeout,
+            max_pool_connections=connections,
+            retries={"mode": "standard", "total_max_attempts": 3 if retry else 1},
+        )
+        await self._fill_in()
+        stack = AsyncExitStack()
+        sqs = await stack.enter_async_context(
+            self._session.create_client("sqs", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
+        )
+        return SqsClient(sqs, self._metrics, stack.aclose, await self._direct(sqs))
+
+    async def _fill_in(self) -> None:
+        """Let an emulator, which is what plain http means, be used where nothing of AWS is set up."""
+        if self._endpoint_url is None or not self._endpoint_url.startswith("http://"):
+            return
+        if self._region is None and self._session.get_config_variable("region") is None:
+            self._region = _ANY_REGION
+        if await self._session.get_credentials() is None:
+            self._session.set_credentials(_ANY_KEY, _ANY_KEY)
+
+    async def _direct(self, sqs: "SQSClient") -> Direct | None:
+        credentials = await self._session.get_credentials()
+        if credentials is None:
+            return None
+        endpoint: Any = sqs._endpoint  # type: ignore[attr-defined]  # noqa: SLF001  # botocore gives its connections no public name
+        direct = Direct(endpoint.http_session, credentials, self._clock)
+        sqs.meta.events.register("before-send.sqs", direct.learn)
+        return direct
+
+    def cloudwatch(self) -> AbstractAsyncContextManager["CloudWatchClient"]:
+        """Return a client of CloudWatch, to be entered. It is found by AWS's own chain, whatever SQS's endpoint is."""
+        config = AioConfig(connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT, retries={"mode": "standard"})
+        return self._session.create_client("cloudwatch", region_name=self._region, config=config)
+
+
+class Polls:
+    """The client of the long polls, so that they never keep a send or a delete waiting for a connection.
+
+    A poll that hangs is abandoned, and the client with it: a new one takes its place, and the old one is closed when
+    its other polls have ended.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[SqsClient]], metrics: CallMetrics) -> None:
+        """Take clients from ``make``."""
+        self._make = make
+        self._metrics = metrics
+        self._replacing = asyncio.Lock()
+        self._under_way: dict[SqsClient, int] = {}
+
+    async def __aenter__(self) -> Self:
+        """Make the first client."""
+        self._current = await self._make()
+        self._under_way[self._current] = 0
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every client."""
+        while self._under_way:
+            client, _ = self._under_way.popitem()
+            await client.aclose()
+
+    async def receive(self, parameters: Mapping[str, Any], wait: timedelta) -> Mapping[str, Any]:
+        """Make one poll that answers within ``wait``.
+
+        Raises:
+            QueueError: as ``SqsClient.call`` does; ``UnansweredError`` also where the poll hung.
+
+        """
+        client = self._current
+        self._under_way[client] += 1
+        deadline = wait + POLL_GRACE
+        try:
+            return await client.call("ReceiveMessage", parameters, deadline=deadline)
+        except UnansweredError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self._metrics.sqs_call("ReceiveMessage", "abandoned")
+                await self._replace(client)
+            raise
+        finally:
+            await self._ended(client)
+
+    async def _replace(self, hung: SqsClient) -> None:
+        async with self._replacing:
+            if self._current is hung:
+                self._current = await self._make()
+                self._under_way[self._current] = 0
+
+    async def _ended(self, client: SqsClient) -> None:
+        if client not in self._under_way:
+            return
+        self._under_way[client] -= 1
+        if client is not self._current and not self._under_way[client]:
+            del self._under_way[client]
+            await client.aclose()

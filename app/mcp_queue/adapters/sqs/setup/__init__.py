@@ -1,0 +1,1 @@
+"""Reading what queues SQS has, and making them match the configuration."""

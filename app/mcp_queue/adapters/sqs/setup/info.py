@@ -1,0 +1,121 @@
+"""What SQS says of a queue: read once at start, and judged."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_queue.adapters.sqs.api.client import SqsClient
+from mcp_queue.adapters.sqs.api.errors import MissingQueueError
+from mcp_queue.adapters.sqs.api.limits import MAX_MESSAGE_BYTES
+from mcp_queue.domain.errors import QueueError, QueueSetupError
+from mcp_queue.domain.queues import QueueSpec
+
+#: How many receives one attempt may take on a FIFO queue: every wait of a group's head is one, of its followers too.
+RECEIVES_PER_ATTEMPT: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedrivePolicy:
+    """When SQS itself moves a message, and to which queue."""
+
+    target_arn: str
+    max_receive_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueInfo:
+    """One queue as SQS describes it."""
+
+    url: str
+    arn: str
+    fifo: bool
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    redrive: RedrivePolicy | None = None
+
+
+async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
+    """Find the queue of ``spec``, by URL, ARN or name.
+
+    Raises:
+        QueueSetupError: it cannot be reached, or is of another kind than configured.
+
+    """
+    try:
+        url = await url_of(client, spec.url or spec.name)
+        answer = await client.call("GetQueueAttributes", {"QueueUrl": url, "AttributeNames": ["All"]})
+        info = _info(url, answer["Attributes"])
+    except QueueError as error:
+        hint = "; mcp-queue queues apply creates it" if isinstance(error, MissingQueueError) else ""
+        message = f"queue {spec.name!r} ({spec.url}): {error}{hint}"
+        raise QueueSetupError(message) from error
+    if info.fifo != spec.fifo:
+        found, wanted = ("fifo", "standard") if info.fifo else ("standard", "fifo")
+        message = f"queue {spec.name!r} is configured as {wanted}, but {info.arn} is {found}"
+        raise QueueSetupError(message)
+    return info
+
+
+def warnings_of(spec: QueueSpec, info: QueueInfo, dead_letters: QueueInfo | None) -> list[str]:
+    """Return what is odd about a queue that tasks are consumed from, in words for the operator."""
+    name = f"queue {spec.name!r}"
+    if info.redrive is None:
+        found = [f"{name} has no redrive policy at SQS: a task that kills every consumer is caught by them alone"]
+    else:
+        found = _policy_warnings(name, spec, info, info.redrive)
+    if dead_letters is not None and dead_letters.max_message_bytes < info.max_message_bytes:
+        found.append(f"{name} takes larger messages than its dead-letter queue")
+    return found
+
+
+def _policy_warnings(name: str, spec: QueueSpec, info: QueueInfo, policy: RedrivePolicy) -> list[str]:
+    found = []
+    if info.fifo != policy.target_arn.endswith(".fifo"):
+        found.append(f"{name}: SQS cannot move messages to {policy.target_arn}, a queue of another kind")
+    wanted = RECEIVES_PER_ATTEMPT * (spec.max_retries + 1)
+    if info.fifo and policy.max_receive_count < wanted:
+        found.append(
+            f"{name}: maxReceiveCount {policy.max_receive_count} is under {wanted}, ten for each attempt: healthy tasks"
+            " may reach the dead-letter queue"
+        )
+    elif not info.fifo and policy.max_receive_count != spec.max_receive_count:
+        found.append(
+            f"{name}: max_receive_count is {spec.max_receive_count}, but SQS acts at {policy.max_receive_count}"
+        )
+    return found
+
+
+async def url_of(client: SqsClient, address: str) -> str:
+    """Return the URL of a queue that is known by URL, which is not asked for, by ARN or by name.
+
+    Raises:
+        MissingQueueError: there is none of that ARN or name.
+
+    """
+    if "://" in address:
+        return address
+    if address.startswith("arn:"):
+        owner, _, name = address.removeprefix("arn:").split(":", 3)[3].partition(":")
+        named = {"QueueName": name, "QueueOwnerAWSAccountId": owner}
+    else:
+        named = {"QueueName": address}
+    return str((await client.call("GetQueueUrl", named))["QueueUrl"])
+
+
+def _info(url: str, attributes: Mapping[str, str]) -> QueueInfo:
+    return QueueInfo(
+        url=url,
+        arn=attributes["QueueArn"],
+        fifo=attributes.get("FifoQueue") == "true",
+        max_message_bytes=int(attributes.get("MaximumMessageSize", MAX_MESSAGE_BYTES)),
+        redrive=read_redrive(attributes.get("RedrivePolicy")),
+    )
+
+
+def read_redrive(text: str | None) -> RedrivePolicy | None:
+    """Return the redrive policy that SQS writes as ``text``."""
+    if not text:
+        return None
+    policy = json.loads(text)
+    # SQS writes the count as a number, other tools that speak its protocol as a string.
+    return RedrivePolicy(target_arn=policy["deadLetterTargetArn"], max_receive_count=int(policy["maxReceiveCount"]))

@@ -1,0 +1,103 @@
+"""Commands about recurring tasks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mcp_queue.cli.context import load_client
+
+if TYPE_CHECKING:
+    from mcp_queue.cli.client.http import GatewayClient
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def list_schedules(*, as_json: _Json = False) -> None:
+    """List the schedules."""
+    from mcp_queue.cli.output import print_json, print_table
+
+    async def collect(gateway: "GatewayClient") -> list[Any]:
+        return [schedule async for schedule in gateway.pages("/v1/schedules", "schedules")]
+
+    schedules = asyncio.run(_talk(collect))
+    if as_json:
+        print_json(schedules)
+        return
+    titles = ("Schedule", "Cron", "Time zone", "Queue", "Type", "Paused", "Next run", "Last run")
+    print_table(titles, [_row(schedule) for schedule in schedules])
+
+
+def show(name: _Name) -> None:
+    """Show a schedule as JSON."""
+    from mcp_queue.cli.output import print_json
+
+    print_json(asyncio.run(_talk(lambda gateway: gateway.get(_path(name)))))
+
+
+def put(
+    name: _Name,
+    *,
+    cron: Annotated[str, typer.Option(help='When: minute, hour, day, month, weekday, such as "0 3 * * *".')],
+    queue: Annotated[str, typer.Option(help="Queue of its tasks.")],
+    task: Annotated[str, typer.Option(metavar="JSON", help="""The task, such as '{"type": "echo"}'.""")],
+    timezone: Annotated[str, typer.Option(help="Time zone of cron, such as Europe/Berlin.")] = "UTC",
+    misfire: Annotated[
+        Literal["skip", "run_once"], typer.Option(help="What comes of ticks that were missed while nothing ran.")
+    ] = "skip",
+    paused: Annotated[bool, typer.Option("--paused", help="Store it, but let no tick run.")] = False,
+) -> None:
+    """Store a schedule, in place of the one of that name if there is one."""
+    body = {
+        "cron": cron,
+        "timezone": timezone,
+        "queue": queue,
+        "task": _json(task),
+        "misfire": misfire,
+        "paused": paused,
+    }
+    schedule = asyncio.run(_talk(lambda gateway: gateway.put(_path(name), body)))
+    typer.echo(f"{name} is paused." if paused else f"{name} runs next at {schedule['next_run_at']}.")
+
+
+def delete(name: _Name) -> None:
+    """Remove a schedule; tasks that came of it stay."""
+    asyncio.run(_talk(lambda gateway: gateway.delete(_path(name))))
+    typer.echo(f"Removed {name}.")
+
+
+def run(name: _Name) -> None:
+    """Submit the task of a schedule now; its ticks go on as before."""
+    task = asyncio.run(_talk(lambda gateway: gateway.post(f"{_path(name)}/run")))
+    typer.echo(f"{task['id']} is {task['status']} in {task['queue']}")
+
+
+async def _talk(do: "Callable[[GatewayClient], Awaitable[Any]]") -> Any:
+    from mcp_queue.cli.client.http import GatewayClient
+
+    async with GatewayClient(load_client()) as gateway:
+        return await do(gateway)
+
+
+def _path(name: str) -> str:
+    from mcp_queue.cli.client.http import quoted
+
+    return f"/v1/schedules/{quoted(name)}"
+
+
+def _json(text: str) -> Any:
+    from mcp_queue.domain.formats.strict_json import loads
+
+    try:
+        return loads(text)
+    except ValueError as error:
+        message = f"is no JSON: {error}"
+        raise typer.BadParameter(message, param_hint="--task") from error
+
+
+def _row(schedule: dict[str, Any]) -> list[object]:
+    members = ("name", "cron", "timezone", "queue")
+    later = ("paused", "next_run_at", "last_run_at")
+    return [*(schedule[member] for member in members), schedule["task"]["type"], *(schedule[item] for item in later)]

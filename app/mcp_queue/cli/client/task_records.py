@@ -1,0 +1,110 @@
+"""Commands that look tasks up and withdraw them."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from mcp_queue.cli.context import load_client
+
+_Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+#: Longest page that the gateway gives out.
+_PAGE = 200
+
+
+def show(task_id: _Id, *, as_json: _Json = False) -> None:
+    """Show a task, its attempts and its result."""
+    from mcp_queue.cli.output import print_json
+
+    task = asyncio.run(_call("GET", task_id))
+    if as_json:
+        print_json(task)
+    else:
+        _print_task(task)
+
+
+def list_tasks(
+    *,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Only tasks of this queue.")] = None,
+    task_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only tasks of this type.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only tasks that stand there, such as queued or completed.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(metavar="GROUP", help="Only tasks of this group.")] = None,
+    created_after: Annotated[str | None, typer.Option(metavar="TIME", help="Only younger ones (RFC 3339).")] = None,
+    created_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only older ones (RFC 3339).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: _Json = False,
+) -> None:
+    """List tasks, the newest first."""
+    from mcp_queue.cli.output import print_json, print_table
+
+    filters = {
+        "queue": queue,
+        "type": task_type,
+        "status": status,
+        "group": group,
+        "created_after": created_after,
+        "created_before": created_before,
+    }
+    query = {name: value for name, value in filters.items() if value is not None}
+    tasks = asyncio.run(_list(query, limit))
+    if as_json:
+        print_json(tasks)
+        return
+    members = ("id", "queue", "type", "status", "created_at", "retry_count")
+    titles = ("Task", "Queue", "Type", "Status", "Created", "Retries")
+    print_table(titles, [[task[member] for member in members] for task in tasks], numbers=titles[5:])
+
+
+def cancel(task_id: _Id) -> None:
+    """Withdraw a task: one that waits never starts, one that runs is asked to stop."""
+    task = asyncio.run(_call("POST", task_id, "cancel"))
+    asked = "is asked to stop; a callback under way is let finish" if task["status"] == "running" else "is canceled"
+    typer.echo(f"{task_id} {asked}.")
+
+
+async def _call(method: str, task_id: str, *rest: str) -> Any:
+    from mcp_queue.cli.client.http import GatewayClient, quoted
+
+    path = "/".join(["/v1/tasks", quoted(task_id), *rest])
+    async with GatewayClient(load_client()) as gateway:
+        return await (gateway.get(path) if method == "GET" else gateway.post(path))
+
+
+async def _list(query: dict[str, str], limit: int) -> list[Any]:
+    from mcp_queue.cli.client.http import GatewayClient
+
+    tasks: list[Any] = []
+    async with GatewayClient(load_client()) as gateway:
+        async for task in gateway.pages("/v1/tasks", "tasks", **query, limit=str(min(limit, _PAGE))):
+            tasks.append(task)
+            if len(tasks) == limit:
+                break
+    return tasks
+
+
+def _print_task(task: dict[str, Any]) -> None:
+    from json import dumps
+
+    from mcp_queue.cli.output import console, print_table
+
+    shown = {name: value for name, value in task.items() if name not in {"payload", "metadata", "result", "attempts"}}
+    result = task["result"] or {}
+    print_table(
+        ["Member", "Value"],
+        [
+            *shown.items(),
+            ("metadata", dumps(task["metadata"])),
+            ("payload", dumps(task["payload"])),
+            ("result", dumps(result.get("result"))),
+            ("error", result.get("error")),
+        ],
+    )
+    if task["attempts"]:
+        console().print()
+        members = ("attempt", "started_at", "duration", "status", "response_status", "error")
+        titles = ("Attempt", "Started", "Seconds", "Ended", "Answer", "Error")
+        rows = [[attempt[member] for member in members] for attempt in task["attempts"]]
+        print_table(titles, rows, numbers=("Attempt", "Seconds", "Answer"))

@@ -1,0 +1,103 @@
+"""Commands that run the product."""
+
+import errno
+import sys
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcp_queue.cli.context import load_keys, load_settings
+from mcp_queue.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from mcp_queue.config import Settings
+    from mcp_queue.domain.operators.keys import ApiKey
+
+_UntilStdinCloses = Annotated[
+    bool, typer.Option("--until-stdin-closes", hidden=True, help="Stop when the standard input is closed.")
+]
+_NETWORKS = "CALLBACK_ALLOWED_NETWORKS"
+_LOOPBACK = "127.0.0.0/8,::1/128"
+#: What a process may need to end beyond its grace period and the long polls under way.
+_MARGIN = timedelta(seconds=10)
+_PATIENCE = timedelta(minutes=1)
+_UNUSABLE_ADDRESS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES})
+
+
+def gateway(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
+    """Run the HTTP gateway."""
+    settings = load_settings()
+    keys = load_keys(settings)
+    from mcp_queue import config
+    from mcp_queue.wiring.gateway import run_gateway
+
+    def reread() -> "tuple[ApiKey, ...] | None":
+        return config.load_keys(config.load_settings(config.environment()))
+
+    _serve(run_gateway(settings, keys, reread), settings, until_stdin_closes=until_stdin_closes)
+
+
+def consumer(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
+    """Run a consumer: receive tasks and execute them."""
+    settings = load_settings()
+    from mcp_queue.wiring.consumer import run_consumer
+
+    _serve(run_consumer(settings), settings, until_stdin_closes=until_stdin_closes)
+
+
+def dev() -> None:
+    """Run gateway and consumer together, for development.
+
+    Callbacks may reach loopback addresses, unless the settings name other networks. Ctrl-C stops both.
+    """
+    from mcp_queue.config import environment
+
+    environ = environment()
+    settings = load_settings(environ, fallback={_NETWORKS: _LOOPBACK})
+    environ[_NETWORKS] = ",".join(map(str, settings.callbacks.egress.allowed_networks))
+    import asyncio
+
+    from mcp_queue.cli.processes.supervisor import Command, supervise
+
+    commands = [
+        Command(name, [sys.executable, "-m", "mcp_queue", name, "--until-stdin-closes"], environ)
+        for name in ("gateway", "consumer")
+    ]
+    outcome = asyncio.run(supervise(commands, lambda: _announce(settings), _longest_stop(settings)))
+    if outcome.culprit is not None:
+        message = f"the {outcome.culprit} has ended, so the other was stopped"
+        raise CommandError(message, outcome.exit_code)
+    sys.exit(outcome.exit_code)
+
+
+async def _announce(settings: "Settings") -> None:
+    from mcp_queue.cli.processes.welcome import reachable, wait_for, welcome
+
+    if await wait_for(reachable(settings.gateway.host), settings.gateway.port, _PATIENCE):
+        typer.echo(welcome(settings))
+
+
+def _serve(running: Coroutine[None, None, None], settings: "Settings", *, until_stdin_closes: bool) -> None:
+    import uvloop
+
+    from mcp_queue.domain.errors import QueueError
+
+    if until_stdin_closes:
+        from mcp_queue.cli.processes.lifeline import stop_with_stdin
+
+        stop_with_stdin(_longest_stop(settings))
+    try:
+        uvloop.run(running)
+    except QueueError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        if error.errno not in _UNUSABLE_ADDRESS:
+            raise
+        raise CommandError(str(error)) from error
+
+
+def _longest_stop(settings: "Settings") -> timedelta:
+    """Return how long a clean stop may take: a poll under way is awaited before running work gets its grace period."""
+    return settings.sqs.wait_time + settings.shutdown_grace + _MARGIN

@@ -1,0 +1,1 @@
+"""The settings' own reference page and example file."""

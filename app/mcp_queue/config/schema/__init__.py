@@ -1,0 +1,1 @@
+"""Every setting, in the shape of the YAML file."""

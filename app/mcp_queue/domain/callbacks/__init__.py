@@ -1,0 +1,1 @@
+"""Where callbacks may go, how they are signed, and when a destination is left alone."""

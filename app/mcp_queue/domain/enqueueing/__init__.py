@@ -1,0 +1,1 @@
+"""What a request to enqueue may ask for."""

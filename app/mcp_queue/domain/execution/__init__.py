@@ -1,0 +1,1 @@
+"""How an attempt is planned, routed and retried."""

@@ -1,0 +1,1 @@
+"""How values are written: JSON, task bodies, durations and ids."""

@@ -1,0 +1,1 @@
+"""What operators may do, and the record of what they did."""

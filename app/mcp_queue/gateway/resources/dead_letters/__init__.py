@@ -1,0 +1,1 @@
+"""Reading, redriving and deleting dead letters."""

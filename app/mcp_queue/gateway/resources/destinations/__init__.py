@@ -1,0 +1,1 @@
+"""Destinations of callbacks: their state and their pause switch."""

@@ -1,0 +1,1 @@
+"""Listing queues, their stats, pause and purge."""

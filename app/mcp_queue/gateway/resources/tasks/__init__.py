@@ -1,0 +1,1 @@
+"""Enqueueing tasks, looking them up and canceling them."""

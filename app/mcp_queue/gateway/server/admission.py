@@ -1,0 +1,149 @@
+"""What every request passes first: keys, limits, metrics, and the last resort for errors."""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mcp_queue.domain.errors import OverloadedError
+from mcp_queue.gateway.dependencies import GatewayDependencies
+from mcp_queue.gateway.problems import ProblemError, response_to
+from mcp_queue.gateway.server import request as incoming
+from mcp_queue.gateway.server.auth import NOBODY, SERVICE_PATHS, Visit, quota_headers
+from mcp_queue.gateway.server.body_reader import BodyReader, DisconnectedError, SlowBodyError, has_body
+from mcp_queue.gateway.server.http_metrics import HttpMetrics
+from mcp_queue.gateway.server.request import unsupported_media_type
+from mcp_queue.gateway.server.tracing import trace_id
+
+_LINGER_SECONDS = 2.0
+# In the metrics, the status of a request whose client went away; nginx made it common.
+_CLIENT_CLOSED = 499
+
+
+class Gate:
+    """ASGI middleware: lets requests in whose body is complete, as many as can be worked on."""
+
+    def __init__(self, app: ASGIApp, parts: GatewayDependencies) -> None:
+        """Guard ``app``."""
+        self._app = app
+        self._door = parts.door
+        self._max_in_work = parts.limits.max_in_work
+        self._clock = parts.clock
+        self._new_trace_id = parts.new_trace_id
+        self._bodies = BodyReader(parts.limits)
+        self._metrics = HttpMetrics(parts.registry)
+        self._in_work = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what is none is passed on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._clock.monotonic()
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        finally:
+            duration = self._clock.monotonic() - began
+            self._metrics.observe(exchange.scope, exchange.status or _CLIENT_CLOSED, duration)
+
+    async def _serve(self, exchange: "_Exchange") -> None:
+        try:
+            # Before anything is read: who has no key costs nothing more than this.
+            exchange.visit = self._door.admit(exchange.path, exchange.headers, self._clock)
+            if b"content-encoding" in exchange.headers:
+                raise unsupported_media_type("a body with a Content-Encoding is not read")
+            body = await self._bodies.read(exchange.path, exchange.headers, exchange.receive)
+        except DisconnectedError:
+            return
+        except (ProblemError, OverloadedError) as error:
+            response = self._response_to(error, exchange)
+            if not has_body(exchange.headers):
+                await exchange.answer(response)
+                return
+            # A client that has stopped sending, or waits for leave to begin, will not be caught sending.
+            sending = not isinstance(error, SlowBodyError) and b"expect" not in exchange.headers
+            await exchange.turn_away(response, linger=_LINGER_SECONDS if sending else 0)
+            return
+        try:
+            await self._work(exchange, body)
+        finally:
+            self._bodies.forget(body)
+
+    async def _work(self, exchange: "_Exchange", body: bytes) -> None:
+        if self._in_work >= self._max_in_work and exchange.path not in SERVICE_PATHS:
+            error = OverloadedError("too many requests are being worked on")
+            await exchange.answer(self._response_to(error, exchange))
+            return
+        incoming.put(exchange.scope, exchange.headers, body, exchange.visit.caller)
+        self._in_work += 1
+        try:
+            await self._app(exchange.scope, exchange.replay(body), exchange.send)
+        except Exception as error:
+            if exchange.status:  # the answer has begun: all that is left is to break it off
+                raise
+            await exchange.answer(self._response_to(error, exchange))
+        finally:
+            self._in_work -= 1
+
+    def _response_to(self, error: Exception, exchange: "_Exchange") -> Response:
+        return response_to(error, trace_id(exchange.headers, self._new_trace_id))
+
+
+class _Exchange:
+    """A request and what has become of it. ``status`` is 0 until the answer begins."""
+
+    __slots__ = ("_send", "headers", "path", "receive", "scope", "status", "visit")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A HEAD request is answered like GET; the server leaves the body out.
+        self.scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.receive = receive
+        self.status = 0
+        self.visit: Visit = NOBODY
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Pass ``message`` on to the server."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.visit.quota is not None:
+                headers = quota_headers(self.visit.quota)
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self._send(message)
+
+    def replay(self, body: bytes) -> Receive:
+        """Return a ``receive`` that gives ``body``, which has been read, once more."""
+        message: Message | None = {"type": "http.request", "body": body, "more_body": False}
+
+        async def receive() -> Message:
+            nonlocal message
+            if message is None:
+                return await self.receive()
+            once, message = message, None
+            return once
+
+        return receive
+
+    async def answer(self, response: Response) -> None:
+        """Send ``response``."""
+        await response(self.scope, self.receive, self.send)
+
+    async def turn_away(self, response: Response, linger: float) -> None:
+        """Send ``response`` to a client whose body is not complete, and close.
+
+        What it sends for up to ``linger`` seconds is dropped first: closing before it has stopped would make TCP drop
+        the answer unread.
+        """
+        response.headers["Connection"] = "close"
+        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(linger):
+                while (await self.receive()).get("more_body", False):
+                    pass
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,1 @@
+"""Reading, redriving and closing dead letters, with or without a ledger."""

@@ -1,0 +1,86 @@
+"""Looking for dead letters in the queue where they lie: what is found is hidden from others, and shown again."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
+from mcp_queue.domain.dead_letters.reading import dead_letter_of, home_of, matches
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import QueueError
+from mcp_queue.domain.queues import Backend
+from mcp_queue.ports import Clock, Queue
+from mcp_queue.services.dead_letters.topology import SourceQueue
+
+logger = logging.getLogger(__name__)
+
+#: What one look hides from others at most: messages, and the bytes of their bodies.
+MOST_HELD = 1000
+MOST_BYTES = 64 * 1024 * 1024
+#: How long one look may take.
+PATIENCE = timedelta(seconds=20)
+_BATCH = 10
+# SQS asks only some of its servers where it does not wait.
+_SQS_WAIT = timedelta(seconds=1)
+
+
+class FoundDeadLetter(NamedTuple):
+    """A message of a dead-letter queue, and the dead letter that it is."""
+
+    delivery: Delivery
+    dead_letter: DeadLetter
+
+
+class DeadLetterSearch:
+    """One look through a dead-letter queue for the dead letters that ``query`` means."""
+
+    def __init__(self, source: SourceQueue, query: DeadLetterFilter, clock: Clock, most: int) -> None:
+        """Hide ``most`` messages at a time."""
+        self._source = source
+        self._queue = source.dead_letters()
+        self._query = query
+        self._clock = clock
+        self._most = most
+        self._held: set[Delivery] = set()
+        self._size = 0
+        self._ends = clock.monotonic() + PATIENCE.total_seconds()
+
+    async def find(self) -> Sequence[FoundDeadLetter] | None:
+        """Return what is found among the next messages, ``None`` where there are no more or it takes too much."""
+        room = min(_BATCH, self._most - len(self._held))
+        if room <= 0 or self._size >= MOST_BYTES or self._clock.monotonic() >= self._ends:
+            return None
+        wait = _SQS_WAIT if self._queue.spec.backend is Backend.SQS else timedelta(0)
+        deliveries = await self._queue.receive(room, wait)
+        self._held.update(deliveries)
+        self._size += sum(len(delivery.body) for delivery in deliveries)
+        return self._meant(deliveries) if deliveries else None
+
+    async def complete(self, delivery: Delivery) -> None:
+        """Delete a message that was found."""
+        await self._queue.complete(delivery)
+        self._held.discard(delivery)
+        self._size -= len(delivery.body)
+
+    async def put_back(self) -> None:
+        """Show what was hidden again, and is not deleted."""
+        await asyncio.gather(*(_show(self._queue, delivery) for delivery in self._held))
+
+    def _meant(self, deliveries: Sequence[Delivery]) -> list[FoundDeadLetter]:
+        now, siblings = self._clock.now(), self._source.siblings
+        homes = [(delivery, home_of(delivery, siblings) or self._queue.spec.name) for delivery in deliveries]
+        found = [
+            FoundDeadLetter(delivery, dead_letter_of(delivery, home, now))
+            for delivery, home in homes
+            if home in {self._source.name, self._queue.spec.name}
+        ]
+        return [one for one in found if matches(one.dead_letter, self._query)]
+
+
+async def _show(queue: Queue, delivery: Delivery) -> None:
+    try:
+        await queue.extend(delivery, timedelta(0))
+    except QueueError as error:
+        logger.warning("a dead letter stays hidden for a while: %s", error, extra={"queue": delivery.queue})

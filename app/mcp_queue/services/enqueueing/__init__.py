@@ -1,0 +1,1 @@
+"""From a client's request to a task in a queue."""

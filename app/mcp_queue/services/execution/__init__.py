@@ -1,0 +1,1 @@
+"""How a delivery becomes an attempt, and how the attempt ends."""

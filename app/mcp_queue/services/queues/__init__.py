@@ -1,0 +1,1 @@
+"""What the gateway does with queues: the manager, counts, purges and priority levels."""

@@ -1,0 +1,1 @@
+"""Recurring tasks, and tasks that the ledger holds until they are due."""

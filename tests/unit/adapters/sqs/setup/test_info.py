@@ -1,0 +1,115 @@
+"""Finding queues, and judging what SQS says of them."""
+
+import json
+
+import pytest
+
+from mcp_queue.adapters.sqs.setup.info import QueueInfo, RedrivePolicy, resolve, warnings_of
+from mcp_queue.domain.errors import QueueSetupError
+from mcp_queue.domain.queues import QueueKind
+from tests.support.sqs import sqs_spec
+from tests.support.strict_sqs import StrictWorld, client_error
+
+ARN = "arn:aws:sqs:us-east-1:111122223333:"
+
+
+def info(*, fifo: bool = False, target: str | None = None, count: int = 3, size: int = 1_048_576) -> QueueInfo:
+    """Return what SQS says of a queue."""
+    redrive = None if target is None else RedrivePolicy(target_arn=ARN + target, max_receive_count=count)
+    return QueueInfo(url="https://x/work", arn=f"{ARN}work", fifo=fifo, redrive=redrive, max_message_bytes=size)
+
+
+class TestResolving:
+    """By URL, ARN or name."""
+
+    async def test_a_url_is_taken_as_it_is(self) -> None:
+        """Nothing has to be looked up."""
+        world = StrictWorld()
+        url = world.sqs.create("work")
+        assert url == (await resolve(world.client, sqs_spec("work", url))).url
+        assert [] == world.sqs.made("GetQueueUrl")
+
+    async def test_an_arn_names_the_owner(self) -> None:
+        """The queue may belong to another account."""
+        world = StrictWorld()
+        url = world.sqs.create("work")
+        assert url == (await resolve(world.client, sqs_spec("work", f"{ARN}work"))).url
+        expected = {"QueueName": "work", "QueueOwnerAWSAccountId": "111122223333"}
+        assert [expected] == world.sqs.made("GetQueueUrl")
+
+    async def test_a_name_is_looked_up(self) -> None:
+        """In the account of the credentials."""
+        world = StrictWorld()
+        url = world.sqs.create("work")
+        assert url == (await resolve(world.client, sqs_spec("tasks", "work"))).url
+
+    async def test_attributes_are_read(self) -> None:
+        """Size limit, kind and redrive policy."""
+        world = StrictWorld()
+        policy = json.dumps({"deadLetterTargetArn": f"{ARN}dlq.fifo", "maxReceiveCount": 40})
+        url = world.sqs.create("work.fifo", MaximumMessageSize="262144", RedrivePolicy=policy)
+        found = await resolve(world.client, sqs_spec("work", url))
+        expected = QueueInfo(
+            url=url,
+            arn=f"{ARN}work.fifo",
+            fifo=True,
+            max_message_bytes=262_144,
+            redrive=RedrivePolicy(target_arn=f"{ARN}dlq.fifo", max_receive_count=40),
+        )
+        assert expected == found
+
+    @pytest.mark.parametrize("address", ["nowhere", f"{ARN}nowhere", "https://sqs.us-east-1.amazonaws.com/1/nowhere"])
+    async def test_a_queue_that_is_not_there_stops_the_start(self, address: str) -> None:
+        """And is named."""
+        with pytest.raises(QueueSetupError, match=r"queue 'work'.*nowhere"):
+            await resolve(StrictWorld().client, sqs_spec("work", address))
+
+    async def test_a_queue_that_may_not_be_read_stops_the_start(self) -> None:
+        """With the words of AWS."""
+        world = StrictWorld()
+        url = world.sqs.create("work")
+        world.sqs.fail("GetQueueAttributes", client_error("AccessDenied", "not authorized"))
+        with pytest.raises(QueueSetupError, match="not authorized"):
+            await resolve(world.client, sqs_spec("work", url))
+
+    async def test_a_queue_of_another_kind_stops_the_start(self) -> None:
+        """Order is nothing to be mistaken about."""
+        world = StrictWorld()
+        url = world.sqs.create("work")
+        with pytest.raises(QueueSetupError, match=r"configured as fifo, but .* is standard"):
+            await resolve(world.client, sqs_spec("work", url, kind=QueueKind.FIFO))
+
+
+class TestWarnings:
+    """What is odd, and no reason to stop."""
+
+    def test_a_queue_as_it_should_be_has_none(self) -> None:
+        """Silence means well."""
+        assert [] == warnings_of(sqs_spec("work", "work"), info(target="dlq"), info())
+
+    def test_a_missing_redrive_policy_is_told(self) -> None:
+        """SQS itself would let a task kill consumers for days."""
+        (warning,) = warnings_of(sqs_spec("work", "work"), info(), info())
+        assert "no redrive policy" in warning
+
+    def test_a_policy_to_a_queue_of_another_kind_is_told(self) -> None:
+        """SQS could not move anything."""
+        (warning,) = warnings_of(sqs_spec("work", "work"), info(target="dlq.fifo"), info())
+        assert "another kind" in warning
+
+    def test_too_few_receives_for_the_attempts_of_a_fifo_queue_are_told(self) -> None:
+        """Ten for each attempt, retries and the first."""
+        spec = sqs_spec("work", "work.fifo", max_retries=3, max_receive_count=100)
+        (warning,) = warnings_of(spec, info(fifo=True, target="dlq.fifo", count=39), info(fifo=True))
+        assert "39 is under 40" in warning
+        assert [] == warnings_of(spec, info(fifo=True, target="dlq.fifo", count=40), info(fifo=True))
+
+    def test_another_limit_than_the_configured_one_is_told(self) -> None:
+        """SQS's own is what counts."""
+        (warning,) = warnings_of(sqs_spec("work", "work"), info(target="dlq", count=10), info())
+        assert "is 3, but SQS acts at 10" in warning
+
+    def test_a_dead_letter_queue_of_smaller_messages_is_told(self) -> None:
+        """What another client sent may not fit in there."""
+        (warning,) = warnings_of(sqs_spec("work", "work"), info(target="dlq"), info(size=1000))
+        assert "larger messages" in warning
