@@ -20,7 +20,7 @@ resource "aws_cloudwatch_metric_alarm" "age" {
   tags          = var.tags
 }
 
-# Consumers move dead letters into the ledger within seconds. What stays here is not taken care of by any.
+# Consumers move dead letters into the ledger within seconds. One that stays here is seen by no consumer.
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   for_each = var.dead_letter_queues
 

@@ -1,14 +1,14 @@
-# Three roles. The gateway puts tasks in; the consumer takes them out, sends retries and handles dead letters; the
-# operator creates and changes queues, and touches no message. Batch calls are allowed by the action of their single form.
+# The roles. The gateway puts tasks in; the consumer takes them out, sends retries and handles dead letters; the operator
+# creates and changes queues, and touches no message; KEDA reads depths. Batch calls are allowed by the action of their
+# single form. Who may take the roles stands in trust.tf.
 locals {
   task_arns        = [for queue in aws_sqs_queue.tasks : queue.arn]
   dead_letter_arns = [for queue in aws_sqs_queue.dead_letters : queue.arn]
-  oidc_issuer      = element(split("oidc-provider/", var.oidc_provider_arn), 1)
+  role_arns = merge(
+    { gateway = aws_iam_role.gateway.arn, consumer = aws_iam_role.consumer.arn },
+    { for name, role in aws_iam_role.keda : name => role.arn },
+  )
 }
-
-data "aws_caller_identity" "current" {}
-
-data "aws_region" "current" {}
 
 data "aws_iam_policy_document" "gateway" {
   statement {
@@ -66,6 +66,13 @@ data "aws_iam_policy_document" "shared" {
     resources = ["${aws_s3_bucket.payloads.arn}/*"]
   }
 
+  # Without it S3 answers 403 for a payload that is not there, which cannot be told from a refusal.
+  statement {
+    sid       = "MissingPayloads"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.payloads.arn]
+  }
+
   statement {
     sid       = "Key"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
@@ -74,15 +81,27 @@ data "aws_iam_policy_document" "shared" {
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = [for service in ["sqs", "s3"] : "${service}.${data.aws_region.current.region}.amazonaws.com"]
+      values   = [for service in ["sqs", "s3"] : "${service}.${local.region}.${data.aws_partition.current.dns_suffix}"]
     }
   }
 
   # CloudWatch knows no narrower resource.
+  dynamic "statement" {
+    for_each = var.cloudwatch_age ? [true] : []
+
+    content {
+      sid       = "Age"
+      actions   = ["cloudwatch:GetMetricStatistics"]
+      resources = ["*"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "keda" {
   statement {
-    sid       = "Age"
-    actions   = ["cloudwatch:GetMetricStatistics"]
-    resources = ["*"]
+    sid       = "Depths"
+    actions   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+    resources = local.task_arns
   }
 }
 
@@ -99,49 +118,13 @@ data "aws_iam_policy_document" "operator" {
       "sqs:TagQueue",
       "sqs:UntagQueue",
     ]
-    resources = ["arn:aws:sqs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:${var.name_prefix}*"]
-  }
-}
-
-data "aws_iam_policy_document" "service_account" {
-  for_each = toset(["gateway", "consumer"])
-
-  statement {
-    actions = ["sts:AssumeRoleWithWebIdentity"]
-
-    principals {
-      type        = "Federated"
-      identifiers = [var.oidc_provider_arn]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "${local.oidc_issuer}:sub"
-      values   = ["system:serviceaccount:${var.namespace}:mcp-queue-${each.key}"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "${local.oidc_issuer}:aud"
-      values   = ["sts.amazonaws.com"]
-    }
-  }
-}
-
-data "aws_iam_policy_document" "operators" {
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "AWS"
-      identifiers = var.operators
-    }
+    resources = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name_prefix}*"]
   }
 }
 
 resource "aws_iam_role" "gateway" {
   name               = "${var.name_prefix}gateway"
-  assume_role_policy = data.aws_iam_policy_document.service_account["gateway"].json
+  assume_role_policy = data.aws_iam_policy_document.trust["gateway"].json
   tags               = var.tags
 }
 
@@ -155,7 +138,7 @@ resource "aws_iam_role_policy" "gateway" {
 
 resource "aws_iam_role" "consumer" {
   name               = "${var.name_prefix}consumer"
-  assume_role_policy = data.aws_iam_policy_document.service_account["consumer"].json
+  assume_role_policy = data.aws_iam_policy_document.trust["consumer"].json
   tags               = var.tags
 }
 
@@ -177,4 +160,20 @@ resource "aws_iam_role_policy" "operator" {
   name   = "queues"
   role   = aws_iam_role.operator.id
   policy = data.aws_iam_policy_document.operator.json
+}
+
+resource "aws_iam_role" "keda" {
+  for_each = var.keda == null ? toset([]) : toset(["keda"])
+
+  name               = "${var.name_prefix}keda"
+  assume_role_policy = data.aws_iam_policy_document.trust[each.key].json
+  tags               = var.tags
+}
+
+resource "aws_iam_role_policy" "keda" {
+  for_each = aws_iam_role.keda
+
+  name   = "depths"
+  role   = each.value.id
+  policy = data.aws_iam_policy_document.keda.json
 }

@@ -16,8 +16,10 @@ resource "aws_sqs_queue" "dead_letters" {
   name       = "${var.name_prefix}${each.key}${each.value.fifo ? ".fifo" : ""}"
   fifo_queue = each.value.fifo ? true : null
 
-  # As long as SQS allows: a dead letter waits for a person.
+  # 14 days, as long as SQS allows: a dead letter waits for a person, and on a standard queue its age counts from the
+  # moment that the task was first sent.
   message_retention_seconds         = 1209600
+  max_message_size                  = 1048576
   kms_master_key_id                 = aws_kms_key.this.arn
   kms_data_key_reuse_period_seconds = 300
   tags                              = var.tags
@@ -33,8 +35,12 @@ resource "aws_sqs_queue" "tasks" {
   deduplication_scope   = each.value.fifo ? "messageGroup" : null
   fifo_throughput_limit = each.value.fifo ? "perMessageGroupId" : null
 
-  visibility_timeout_seconds        = each.value.visibility_timeout
-  message_retention_seconds         = 1209600
+  visibility_timeout_seconds = each.value.visibility_timeout
+  # 10 days. It is shorter than that of the dead-letter queue, so that a message that SQS itself moves there late still
+  # has some days left.
+  message_retention_seconds = 864000
+  # 1 MiB is the most that SQS takes. The provider's own default is 256 KiB, which would refuse larger tasks.
+  max_message_size                  = 1048576
   receive_wait_time_seconds         = 20
   kms_master_key_id                 = aws_kms_key.this.arn
   kms_data_key_reuse_period_seconds = 300
@@ -44,16 +50,24 @@ resource "aws_sqs_queue" "tasks" {
     deadLetterTargetArn = aws_sqs_queue.dead_letters[each.value.dead_letter_queue].arn
     maxReceiveCount     = coalesce(each.value.max_receive_count, each.value.fifo ? 100 : 3)
   })
+
+  # A queue that is there already keeps its retention: SQS deletes at once what has waited longer than a new, shorter one.
+  lifecycle {
+    ignore_changes = [message_retention_seconds]
+  }
 }
 
+# SQS lists at most ten source queues in this policy. A dead-letter queue of more than ten is open to every queue of the
+# account and region.
 resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
-  for_each = var.dead_letter_queues
+  for_each = local.sources
 
   queue_url = aws_sqs_queue.dead_letters[each.key].url
-  redrive_allow_policy = jsonencode({
-    redrivePermission = "byQueue"
-    sourceQueueArns   = [for name, queue in var.queues : aws_sqs_queue.tasks[name].arn if queue.dead_letter_queue == each.key]
-  })
+  redrive_allow_policy = (
+    length(each.value) > 10
+    ? jsonencode({ redrivePermission = "allowAll" })
+    : jsonencode({ redrivePermission = "byQueue", sourceQueueArns = [for name in each.value : aws_sqs_queue.tasks[name].arn] })
+  )
 }
 
 # Who may do what is said by the roles; the queues themselves only insist on TLS.
@@ -87,4 +101,9 @@ resource "aws_sqs_queue_policy" "tls" {
 
 locals {
   queues = merge(aws_sqs_queue.tasks, aws_sqs_queue.dead_letters)
+  # The names of the queues behind each dead-letter queue.
+  sources = {
+    for letters in keys(var.dead_letter_queues) :
+    letters => [for name, queue in var.queues : name if queue.dead_letter_queue == letters]
+  }
 }

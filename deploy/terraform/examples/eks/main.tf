@@ -3,8 +3,8 @@ provider "aws" {
   region = "us-east-1"
 }
 
-variable "oidc_provider_arn" {
-  description = "IAM OIDC provider of the EKS cluster."
+variable "cluster_name" {
+  description = "EKS cluster whose service accounts take the roles, by Pod Identity."
   type        = string
 }
 
@@ -18,7 +18,7 @@ resource "aws_sns_topic" "alarms" {
 }
 
 module "mcp_queue" {
-  source = "../"
+  source = "../../"
 
   queues = {
     tasks          = { dead_letter_queue = "dlq" }
@@ -28,9 +28,12 @@ module "mcp_queue" {
     dlq          = {}
     priority-dlq = { fifo = true }
   }
-  oidc_provider_arn = var.oidc_provider_arn
-  operators         = var.operators
-  alarm_actions     = [aws_sns_topic.alarms.arn]
+
+  # A cluster without the Pod Identity agent gives the ARN of its OIDC provider instead: { oidc_provider_arn = "…" }.
+  run_by        = { pod_identity = var.cluster_name }
+  keda          = {}
+  operators     = var.operators
+  alarm_actions = [aws_sns_topic.alarms.arn]
 }
 
 output "mcp_queue" {
