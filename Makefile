@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-units test-parts test-whole test-chaos chaos check openapi env-example manual lock
+.PHONY: help install run test test-units test-parts test-whole test-chaos chaos check openapi env-example manual manifests lock
 
 # The first Python that is new enough; make PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -51,13 +51,14 @@ test-chaos: .venv/.dev
 chaos: .venv/.dev ## Let processes fail at random for ten minutes with each ledger; make chaos CHAOS_SECONDS=60 for one
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(RUN) pytest --log-cli-level=INFO tests/chaos
 
-check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile and openapi.yaml
+check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile, the workflows and openapi.yaml
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy app tests $(wildcard bench)
 	.venv/bin/lint-imports
 	$(RUN) codespell_lib
 	.venv/bin/hadolint Dockerfile
+	.venv/bin/actionlint .github/workflows/*.yml
 	@$(RUN) mcp_queue openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
 
 openapi: install ## Write openapi.yaml
@@ -71,6 +72,9 @@ env-example: install ## Write .env.example
 manual: install ## Write docs/configuration.md
 	$(RUN) mcp_queue config manual > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+
+manifests: .venv/.dev ## Write deploy/kubernetes from the Helm chart
+	.venv/bin/python deploy/kubernetes/render.py
 
 lock: install ## Lock the dependencies anew; make lock UPGRADE=--upgrade takes newer versions
 	$(PIP) uv==$(UV_VERSION)
