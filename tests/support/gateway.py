@@ -16,9 +16,9 @@ from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.gateway.application import create_app
-from mcp_queue.gateway.dependencies import GatewayDependencies, Limits
+from mcp_queue.gateway.dependencies import GatewayDependencies, RequestLimits
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.ports import AuditLog, PauseSwitch
 from mcp_queue.services.dead_letters.in_ledger import LedgerDeadLetters, counting
 from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
@@ -55,8 +55,8 @@ class GatewayKit:
     levels 0 and 3) without one. With a ``harness`` its ledger remembers tasks, on the harness's clock.
     """
 
-    limits: Limits = field(default_factory=Limits)
-    door: Door = field(default_factory=Door)
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    authenticator: Authenticator = field(default_factory=Authenticator)
     max_depth: int | None = None
     max_task_bytes: int = 1024 * 1024
     extra: Mapping[str, ProducerQueue] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class GatewayKit:
         pings = {name: queue.ping for name, queue in self.manager.backends().items()}
         self.readiness = GatewayReadiness(pings, time_limit=timedelta(seconds=1))
         self.readiness.started = True
-        self.app: FastAPI = create_app(self.parts())
+        self.app: FastAPI = create_app(self.dependencies())
 
     def memory(self, spec: QueueSpec, dead_letters: MemoryQueue | None = None) -> MemoryQueue:
         """Return a queue in memory on the kit's clock."""
@@ -144,8 +144,8 @@ class GatewayKit:
     async def _dead_letters_waiting(self, queue: str) -> int | None:
         return (await self.manager.stats(queue)).dead_letters
 
-    def parts(self) -> GatewayDependencies:
-        """Return the parts of the gateway."""
+    def dependencies(self) -> GatewayDependencies:
+        """Return what the gateway needs."""
         ledger = None if self.harness is None else self.harness.ledger
         return GatewayDependencies(
             manager=self.manager,
@@ -161,5 +161,5 @@ class GatewayKit:
             new_trace_id=lambda: TRACE_ID,
             version="1.2.3",
             limits=self.limits,
-            door=self.door,
+            authenticator=self.authenticator,
         )

@@ -1,9 +1,13 @@
 """Every error of the product, in one tree that branches by what the caller can do.
 
 QueueError
-├── InvalidTaskError            change the request
-│   ├── DelayNotSupportedError
-│   └── TaskTooLargeError
+├── InvalidRequestError         change the request
+│   ├── MalformedJsonError
+│   │   └── TooManyValuesError
+│   ├── InvalidCursorError
+│   └── InvalidTaskError
+│       ├── DelayNotSupportedError
+│       └── TaskTooLargeError
 ├── NotFoundError               name something that exists
 │   ├── QueueNotFoundError
 │   └── TaskNotFoundError
@@ -20,6 +24,7 @@ QueueError
 ├── NotSupportedError           this set-up cannot do that
 │   ├── LedgerDisabledError
 │   └── LedgerSchemaError
+├── ConfigError                 correct the configuration
 ├── QueueSetupError             correct the configuration, or the queue itself
 ├── NoTasksError                nothing to receive
 ├── TaskExpiredError            too late to start the task
@@ -35,9 +40,10 @@ QueueError
         ├── RefusedAddressError
         └── CallbackRejectedError
 
-The HTTP status of each is the gateway's business (``gateway/problems.py``).
+``gateway/problems.py`` knows the HTTP status of each.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -60,7 +66,23 @@ class QueueError(Exception):
         super().__init__(message or (self.__doc__ or type(self).__name__).split("\n")[0])
 
 
-class InvalidTaskError(QueueError):
+class InvalidRequestError(QueueError):
+    """The request cannot be accepted as it is."""
+
+
+class MalformedJsonError(InvalidRequestError):
+    """The text is not JSON, or JSON that systems do not agree on."""
+
+
+class TooManyValuesError(MalformedJsonError):
+    """The document has more values than are read at a time."""
+
+
+class InvalidCursorError(InvalidRequestError):
+    """There is no such cursor."""
+
+
+class InvalidTaskError(InvalidRequestError):
     """The task cannot be accepted as it is.
 
     ``errors`` names each wrong member.
@@ -163,6 +185,15 @@ class LedgerDisabledError(NotSupportedError):
 
 class LedgerSchemaError(NotSupportedError):
     """The ledger's tables are not those that this version of the program works with, or its file is none of ours."""
+
+
+class ConfigError(QueueError):
+    """The configuration cannot be used. Each of ``problems`` is one readable line that begins with the key."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep every line."""
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 class QueueSetupError(QueueError):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterRecord
+from mcp_queue.domain.errors import InvalidCursorError
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import JsonValue, Task, TaskResult, TaskStatus
 
@@ -30,10 +31,6 @@ _GENERATION_BITS = 32
 def ended_position(redrive_count: int) -> int:
     """Return the position of every end but success, also of a column of a database in place of the number."""
     return redrive_count * (1 << _GENERATION_BITS) + _ENDED_RANK
-
-
-class InvalidCursorError(ValueError):
-    """The cursor is none that a list gave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,11 +247,11 @@ def decode_cursor(text: str, *kinds: type[str | int]) -> tuple[str | int, ...]:
     try:
         key = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, RecursionError) as error:
-        raise InvalidCursorError("no such cursor") from error
+        raise InvalidCursorError from error
     if not isinstance(key, list) or [type(part) for part in key] != list(kinds):
-        raise InvalidCursorError("no such cursor")
+        raise InvalidCursorError
     if any(isinstance(part, int) and abs(part) >= 1 << 63 for part in key):
-        raise InvalidCursorError("no such cursor")
+        raise InvalidCursorError
     return tuple(key)
 
 

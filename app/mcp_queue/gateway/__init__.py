@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out. Knows queues only through ``QueueManager``."""
+"""The HTTP API. It puts tasks into queues through ``QueueManager`` alone."""

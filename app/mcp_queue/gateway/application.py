@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application."""
+"""Puts the gateway together as an ASGI application."""
 
 from typing import Any
 
@@ -17,38 +17,38 @@ from mcp_queue.gateway.resources.queues.routes import QueueRoutes
 from mcp_queue.gateway.resources.schedules.routes import ScheduleRoutes
 from mcp_queue.gateway.resources.service.documents import DocumentRoutes
 from mcp_queue.gateway.resources.service.routes import ServiceRoutes
-from mcp_queue.gateway.resources.tasks.enqueue_routes import TaskRoutes
-from mcp_queue.gateway.resources.tasks.routes import TaskRecordRoutes
-from mcp_queue.gateway.server.admission import Gate
+from mcp_queue.gateway.resources.tasks.enqueue_routes import EnqueueRoutes
+from mcp_queue.gateway.resources.tasks.routes import TaskRoutes
+from mcp_queue.gateway.server.admission import AdmissionMiddleware
 
 _TAGS = [
-    {"name": "Tasks", "description": "What clients do."},
-    {"name": "Queues", "description": "What operators see and switch."},
-    {"name": "Schedules", "description": "Tasks that come again and again."},
-    {"name": "Dead letters", "description": "What failed for good, and waits for a person."},
-    {"name": "Destinations", "description": "Whom callbacks go to."},
-    {"name": "Service", "description": "What watches over the gateway."},
+    {"name": "Tasks", "description": "Enqueue tasks, look them up and cancel them."},
+    {"name": "Queues", "description": "What is in a queue, and the switches of operators."},
+    {"name": "Schedules", "description": "Recurring tasks."},
+    {"name": "Dead letters", "description": "Tasks that failed for good and wait for a person."},
+    {"name": "Destinations", "description": "Where callbacks are sent."},
+    {"name": "Service", "description": "Health, metrics and the audit log."},
 ]
 
 
-class Gateway(FastAPI):
-    """FastAPI with the gate in place of its own middleware."""
+class GatewayApplication(FastAPI):
+    """FastAPI with ``AdmissionMiddleware`` in place of its own middleware. It begins without routes."""
 
-    def __init__(self, parts: GatewayDependencies) -> None:
-        """Be without routes at first."""
+    def __init__(self, dependencies: GatewayDependencies) -> None:
+        """Keep what the gateway needs."""
         super().__init__(
             title="MCP queue gateway",
             summary="An HTTP task queue in front of Amazon SQS.",
-            version=parts.version,
+            version=dependencies.version,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
             openapi_tags=_TAGS,
             openapi_url=None,  # DocumentRoutes serves it
             redirect_slashes=False,
             generate_unique_id_function=_operation_id,
-            # Traces and metrics are the business of whoever made the parts.
+            # The dependencies bring traces and metrics of their own.
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
-        self._parts = parts
+        self._dependencies = dependencies
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
@@ -57,40 +57,41 @@ class Gateway(FastAPI):
         return self.openapi_schema
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the gate around the router.
+        """Return the middleware around the router.
 
-        What FastAPI puts there (exception handlers, stacks for dependencies, a second body limit) takes a third of
-        the time of an enqueue, and no route of the gateway uses it. The outermost layer is the one that
-        OpenTelemetry's instrumentation expects to find.
+        FastAPI's own (exception handlers, stacks for dependencies, a second body limit) takes a third of the time of
+        an enqueue, and no route of the gateway uses it. The outermost layer is the one that OpenTelemetry's
+        instrumentation expects.
         """
-        return ServerErrorMiddleware(Gate(self.router, self._parts))
+        return ServerErrorMiddleware(AdmissionMiddleware(self.router, self._dependencies))
 
 
-def create_app(parts: GatewayDependencies, *, with_service: bool = True) -> FastAPI:
-    """Return the application made of ``parts``. What it uses is opened and closed by whoever made them.
+def create_app(dependencies: GatewayDependencies, *, with_service: bool = True) -> FastAPI:
+    """Return the gateway. The caller opens and closes its ``dependencies``.
 
     Without ``with_service``, health and metrics are left to ``create_service_app``.
     """
-    app = Gateway(parts)
+    app = GatewayApplication(dependencies)
+    auditor = dependencies.auditor
     # The router tries routes in this order.
-    TaskRoutes(parts.manager).add_to(app.router)
-    TaskRecordRoutes(parts.records, parts.auditor).add_to(app.router)
-    QueueRoutes(parts.manager, parts.auditor).add_to(app.router)
-    ScheduleRoutes(parts.scheduling, parts.auditor).add_to(app.router)
-    DeadLetterRoutes(parts.dead_letters, parts.auditor).add_to(app.router)
-    RedriveRoutes(parts.dead_letters, parts.auditor).add_to(app.router)
-    DestinationRoutes(parts.destinations, parts.auditor).add_to(app.router)
-    AuditRoutes(parts.auditor).add_to(app.router)
+    EnqueueRoutes(dependencies.manager).add_to(app.router)
+    TaskRoutes(dependencies.records, auditor).add_to(app.router)
+    QueueRoutes(dependencies.manager, auditor).add_to(app.router)
+    ScheduleRoutes(dependencies.scheduling, auditor).add_to(app.router)
+    DeadLetterRoutes(dependencies.dead_letters, auditor).add_to(app.router)
+    RedriveRoutes(dependencies.dead_letters, auditor).add_to(app.router)
+    DestinationRoutes(dependencies.destinations, auditor).add_to(app.router)
+    AuditRoutes(auditor).add_to(app.router)
     if with_service:
-        ServiceRoutes(parts).add_to(app.router)
+        ServiceRoutes(dependencies.readiness, dependencies.render_metrics).add_to(app.router)
     DocumentRoutes(app).add_to(app.router)
     return app
 
 
-def create_service_app(parts: GatewayDependencies) -> FastAPI:
-    """Return an application with the health and metrics of the process alone, to be served on a port of its own."""
-    app = Gateway(parts)
-    ServiceRoutes(parts).add_to(app.router)
+def create_service_app(dependencies: GatewayDependencies) -> FastAPI:
+    """Return an application with the health and metrics of the process alone, for a port of its own."""
+    app = GatewayApplication(dependencies)
+    ServiceRoutes(dependencies.readiness, dependencies.render_metrics).add_to(app.router)
     return app
 
 

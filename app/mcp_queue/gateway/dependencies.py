@@ -1,4 +1,4 @@
-"""What the gateway is made of, and how much it takes on."""
+"""What the gateway needs from outside, and the limits of its requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.ports import Clock
 from mcp_queue.services.dead_letters.interface import DeadLetters
 from mcp_queue.services.operators.audit import Auditor
@@ -17,16 +17,17 @@ from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.schedules.schedules import Schedules
 
 MEBIBYTE = 1024 * 1024
-# What a request with one task may have beyond the task itself.
+# Bytes that the body of a request may have besides its task.
 _ENVELOPE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Sizes are in bytes.
+class RequestLimits:
+    """Limits of requests. Sizes are in bytes.
 
-    ``max_in_work`` counts requests whose body is complete, ``max_receiving`` those whose body is still coming in,
-    for which each has ``body_timeout``. ``max_buffered_bytes`` bounds what bodies over 64 KiB hold in memory together.
+    ``max_in_work`` limits the requests whose body is complete, ``max_receiving`` those whose body is still coming in.
+    A body has to be complete within ``body_timeout``. ``max_buffered_bytes`` limits the memory of all bodies over
+    64 KiB together.
     """
 
     max_task_bytes: int = MEBIBYTE
@@ -37,16 +38,16 @@ class Limits:
     body_timeout: timedelta = timedelta(seconds=30)
 
     def body_limit(self, path: str) -> int:
-        """Return how long the body of a request to ``path`` may be."""
+        """Return how many bytes the body of a request to ``path`` may have."""
         return self.max_request_bytes if path.endswith("/batch") else self.max_task_bytes + _ENVELOPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDependencies:
-    """Everything the gateway gets from outside.
+    """Everything that the gateway needs from outside.
 
-    ``registry`` takes the HTTP metrics. ``render_metrics`` returns every metric, of all worker processes, as
-    Prometheus text. ``new_trace_id`` returns the id of the trace under way, or a new one, as 32 hexadecimal digits.
+    ``registry`` takes the HTTP metrics. ``render_metrics`` returns the metrics of all worker processes as Prometheus
+    text. ``new_trace_id`` returns the id of the current trace, or a new one, as 32 hexadecimal digits.
     """
 
     manager: QueueManager
@@ -61,5 +62,5 @@ class GatewayDependencies:
     render_metrics: Callable[[], bytes]
     new_trace_id: Callable[[], str]
     version: str
-    limits: Limits = field(default_factory=Limits)
-    door: Door = field(default_factory=Door)
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    authenticator: Authenticator = field(default_factory=Authenticator)

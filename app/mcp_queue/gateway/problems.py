@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): the one place that knows which HTTP status an error has."""
+"""Turns errors into problem details (RFC 9457). No other module knows which HTTP status an error has."""
 
 import logging
 from collections.abc import Mapping
@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
 from math import ceil
+from typing import Annotated
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -16,7 +18,10 @@ from mcp_queue.domain.errors import (
     FieldError,
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
+    InvalidCursorError,
     InvalidTaskError,
+    LedgerDisabledError,
+    MalformedJsonError,
     NotFoundError,
     NotSupportedError,
     OverloadedError,
@@ -25,9 +30,11 @@ from mcp_queue.domain.errors import (
     TaskAlreadyEndedError,
     TaskNotFoundError,
     TaskTooLargeError,
+    TooManyValuesError,
     TryLaterError,
 )
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, TooManyValuesError, dumps
+from mcp_queue.gateway.answers import View, encode, optional
+from mcp_queue.services.enqueueing.validation import invalid
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -53,6 +60,7 @@ STATUSES: Mapping[str, int] = {
     "rate_limited": 429,
     "internal_error": 500,
     "ledger_disabled": 501,
+    "not_supported": 501,
     "backend_unavailable": 503,
     "overloaded": 503,
 }
@@ -60,9 +68,29 @@ STATUSES: Mapping[str, int] = {
 logger = logging.getLogger(__name__)
 
 
+class ProblemField(View):
+    """One wrong member of the request."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class ProblemView(View):
+    """An error (RFC 9457). `code` is stable; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[ProblemField] = optional()
+    retryable: Annotated[bool, Field(description="The same request may succeed after `Retry-After`.")]
+    trace_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a caller learns of an error."""
+    """What the answer to a request says about its error."""
 
     code: str
     detail: str
@@ -76,11 +104,11 @@ class Problem:
         return STATUSES[self.code]
 
 
-class ProblemError(Exception):
-    """A request that HTTP itself is a reason to refuse."""
+class RequestRefusedError(Exception):
+    """The gateway refuses the request itself, before any service sees it."""
 
     def __init__(self, problem: Problem) -> None:
-        """Refuse with ``problem``."""
+        """Keep the ``problem`` to answer with."""
         super().__init__(problem.detail)
         self.problem = problem
 
@@ -102,17 +130,20 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (OverloadedError, "overloaded"),
     (BackendUnavailableError, "backend_unavailable"),
     (TryLaterError, "rate_limited"),
-    (NotSupportedError, "ledger_disabled"),
+    (LedgerDisabledError, "ledger_disabled"),
+    (NotSupportedError, "not_supported"),
 )
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110 renamed them; Python follows in 3.13
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """Return what the caller learns of ``error``, ``None`` where it is an unexpected one."""
-    if isinstance(error, ProblemError):
+    """Return what the answer says about ``error``, ``None`` if the error is unexpected."""
+    if isinstance(error, RequestRefusedError):
         return error.problem
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
         return Problem(code="not_found", detail="there is nothing at this path")
+    if isinstance(error, InvalidCursorError):
+        error = invalid(FieldError(("query", "cursor"), "no such cursor"))
     for kind, code in _CODES:
         if isinstance(error, kind):
             errors = error.errors if isinstance(error, InvalidTaskError) else ()
@@ -121,7 +152,10 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def response_to(error: Exception, trace_id: str) -> Response:
-    """Return the answer that tells ``error``; an unexpected one is logged, and its answer says nothing of it."""
+    """Return the answer to a request that failed with ``error``.
+
+    An unexpected error is logged under ``trace_id``, and the answer does not describe it.
+    """
     problem = problem_of(error)
     if problem is None:
         logger.error("unexpected failure of a request", exc_info=error, extra={"trace_id": trace_id})
@@ -131,21 +165,20 @@ def response_to(error: Exception, trace_id: str) -> Response:
 
 def render(problem: Problem, trace_id: str) -> Response:
     """Return ``problem`` as an answer."""
-    members: dict[str, object] = {
-        "type": "about:blank",
-        "title": _TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "code": problem.code,
-        "detail": problem.detail,
-    }
-    if problem.errors:
-        members["errors"] = [{"loc": list(error.loc), "msg": error.msg} for error in problem.errors]
-    members["retryable"] = problem.retry_after is not None
-    members["trace_id"] = trace_id
+    view = ProblemView(
+        type="about:blank",
+        title=_TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        errors=[ProblemField(loc=list(error.loc), msg=error.msg) for error in problem.errors],
+        retryable=problem.retry_after is not None,
+        trace_id=trace_id,
+    )
     headers = dict(problem.headers)
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, ceil(problem.retry_after.total_seconds())))
-    return Response(dumps(members).encode(), problem.status, headers, MEDIA_TYPE)
+    return Response(encode(view), problem.status, headers, MEDIA_TYPE)
 
 
 def _retry_after(error: Exception) -> timedelta | None:

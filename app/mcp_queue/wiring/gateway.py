@@ -12,10 +12,10 @@ from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.operators.keys import ApiKey
 from mcp_queue.gateway.application import create_app, create_service_app
-from mcp_queue.gateway.dependencies import GatewayDependencies, Limits
+from mcp_queue.gateway.dependencies import GatewayDependencies, RequestLimits
 from mcp_queue.gateway.openapi import openapi_yaml
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.ports import Clock, Tracer
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.periodic import running
@@ -33,7 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> AsyncIterator[GatewayDependencies]:
+async def gateway_parts(
+    settings: Settings, authenticator: Authenticator, tracer: Tracer
+) -> AsyncIterator[GatewayDependencies]:
     """Return what the app is made of, over open queues.
 
     Raises:
@@ -47,7 +49,7 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(registry, known_types(settings, router))
     rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
-    limits = Limits(
+    limits = RequestLimits(
         max_task_bytes=settings.gateway.max_task_bytes,
         max_request_bytes=settings.gateway.max_request_bytes,
         max_in_work=settings.gateway.max_requests,
@@ -66,7 +68,7 @@ async def gateway_parts(settings: Settings, door: Door, tracer: Tracer) -> Async
                 queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics
             ) as desk,
         ):
-            parts = _parts(core, desk, readiness, clock, registry, limits, door)
+            parts = _parts(core, desk, readiness, clock, registry, limits, authenticator)
             yield replace(parts, render_metrics=lambda: exposition(registry, shared))
 
 
@@ -76,8 +78,8 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
     readiness: GatewayReadiness,
     clock: Clock,
     registry: CollectorRegistry,
-    limits: Limits,
-    door: Door,
+    limits: RequestLimits,
+    authenticator: Authenticator,
 ) -> GatewayDependencies:
     return GatewayDependencies(
         manager=core.manager,
@@ -93,7 +95,7 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
         new_trace_id=lambda: current_trace_id() or secrets.token_hex(16),
         version=package_version(),
         limits=limits,
-        door=door,
+        authenticator=authenticator,
     )
 
 
@@ -103,7 +105,9 @@ def openapi_text() -> str:
     metrics = PrometheusMetrics(registry, ())
     core = closed_core(clock, metrics)
     desk = closed_operator_services(core.purges, clock, metrics)
-    return openapi_yaml(create_app(_parts(core, desk, GatewayReadiness({}), clock, registry, Limits(), Door())))
+    return openapi_yaml(
+        create_app(_parts(core, desk, GatewayReadiness({}), clock, registry, RequestLimits(), Authenticator()))
+    )
 
 
 async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread: KeyReader) -> None:
@@ -120,16 +124,18 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
     allow_connections()
     if keys is None:
         logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
-    door = Door(keys, guards_service=settings.gateway.metrics_auth, local=settings.gateway.auth == "keys")
+    authenticator = Authenticator(
+        keys, guards_service=settings.gateway.metrics_auth, local=settings.gateway.auth == "keys"
+    )
     async with (
         tracing("mcp-queue-gateway", SystemClock()) as traced,
-        gateway_parts(settings, door, traced.tracer) as parts,
+        gateway_parts(settings, authenticator, traced.tracer) as parts,
     ):
         apart = settings.gateway.metrics_port is not None
         app = traced.of_requests(create_app(parts, with_service=not apart))
         relieve_collector()
         parts.readiness.started = True
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
-        with Signals().heard(), rereading_keys(door, reread):
+        with Signals().heard(), rereading_keys(authenticator, reread):
             async with serving_beside(create_service_app(parts) if apart else None, settings):
                 await Server(app, settings, parts.readiness).serve()

@@ -12,11 +12,11 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.settings import Settings
+from mcp_queue.domain.errors import ConfigError
 from mcp_queue.domain.operators.keys import ApiKey
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 
 #: Reads the configuration once more and returns its keys; raises ``ConfigError`` where it holds a mistake.
@@ -95,17 +95,17 @@ def allow_connections() -> None:
 
 
 @contextlib.contextmanager
-def rereading_keys(door: Door, read: KeyReader) -> Iterator[None]:
-    """Let SIGHUP change the keys of ``door`` to what ``read`` returns while the context is open."""
+def rereading_keys(authenticator: Authenticator, read: KeyReader) -> Iterator[None]:
+    """Let SIGHUP change the keys of ``authenticator`` to what ``read`` returns while the context is open."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, _reread, door, read)
+    loop.add_signal_handler(signal.SIGHUP, _reread, authenticator, read)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def _reread(door: Door, read: KeyReader) -> None:
+def _reread(authenticator: Authenticator, read: KeyReader) -> None:
     try:
         keys = read()
     except ConfigError as error:
@@ -116,5 +116,5 @@ def _reread(door: Door, read: KeyReader) -> None:
         # A gateway that asks for keys does not stop to ask because a list has gone.
         logger.error("the API keys stay as they are: none are configured any more")
         return
-    door.change_keys(keys)
+    authenticator.change_keys(keys)
     logger.info("API keys were read again", extra={"count": len(keys)})

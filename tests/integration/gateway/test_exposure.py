@@ -1,4 +1,4 @@
-"""A gateway as it is started: on which addresses, for whom, and how its keys change."""
+"""A started gateway: its addresses, who reaches it, and how its keys change."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ async def running(directory: Path, ready_on: int | None = None, **variables: str
 
 
 async def status(url: str, key: str | None = None) -> int:
-    """Return the status of a GET; 0 where nobody listens."""
+    """Return the status of a GET; 0 if nothing listens."""
     async with aiohttp.ClientSession() as session:
         try:
             async with session.get(url, headers={} if key is None else bearer(key)) as response:

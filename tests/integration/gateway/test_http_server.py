@@ -17,7 +17,7 @@ from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.domain.task import Task
-from mcp_queue.gateway.dependencies import Limits
+from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import PATIENCE, RawClient, connected, post, serving
@@ -88,7 +88,7 @@ async def test_chunked_body_is_read() -> None:
 
 async def test_endless_chunked_body_is_cut_off() -> None:
     """A client that never stops sending reads its 413, and is closed."""
-    kit = GatewayKit(Limits(max_task_bytes=1000))
+    kit = GatewayKit(RequestLimits(max_task_bytes=1000))
     head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving(kit.app) as server, connected(server) as client:
         await client.send(head.encode())
@@ -129,7 +129,7 @@ async def test_client_that_asks_first_is_told_to_continue_or_not() -> None:
 
 async def test_slow_bodies_shut_nobody_out() -> None:
     """More stalled bodies than may be coming in at once: the oldest make room, and others are served meanwhile."""
-    kit = GatewayKit(Limits(max_receiving=8, max_in_work=4))
+    kit = GatewayKit(RequestLimits(max_receiving=8, max_in_work=4))
     async with serving(kit.app) as server, AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(connected(server)) for _ in range(16)]
         for client in slow:
@@ -146,7 +146,7 @@ async def test_slow_bodies_shut_nobody_out() -> None:
 
 async def test_body_has_to_be_complete_in_time() -> None:
     """A body that stops in the middle is answered and closed once its time is over."""
-    kit = GatewayKit(Limits(body_timeout=timedelta(milliseconds=100)))
+    kit = GatewayKit(RequestLimits(body_timeout=timedelta(milliseconds=100)))
     async with serving(kit.app) as server, connected(server) as client:
         await client.send(post(TASKS, b"{", length=len(TASK)))
         assert 503 == (await client.answer()).status

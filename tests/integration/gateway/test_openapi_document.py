@@ -27,7 +27,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Service]:
     keys.write_text(f"- {{name: root, hash: 'sha256:{digest_of(KEY.encode()).hex()}', scopes: [admin]}}\n")
     url = f"sqlite+aiosqlite:///{database}"
     async with open_ledger(url, clock=SystemClock(), metrics=LedgerCounts()) as ledger:
-        dead_letters = [a_task(f"letter-{number}", queue="tasks") for number in (1, 2, 3)]
+        dead_letters = [a_task(f"dead-{number}", queue="tasks") for number in (1, 2, 3)]
         await ledger.tasks.record_enqueued([a_task(f"task-{number}", queue="tasks") for number in (1, 2, 3)])
         await ledger.dead_letters.store_dead_letters([a_dead_letter(task) for task in dead_letters])
     service = make_stack(tmp_path, GATEWAY_API_KEYS_FILE=str(keys), LEDGER_URL=url).gateway

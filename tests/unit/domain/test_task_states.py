@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_queue.domain.errors import InvalidCursorError
 from mcp_queue.domain.formats.strict_json import loads
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.domain.task_states import (
     MAX_RESULT_BYTES,
     Copy,
     End,
-    InvalidCursorError,
     TaskState,
     admit,
     cancel,

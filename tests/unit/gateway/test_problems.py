@@ -15,9 +15,11 @@ from mcp_queue.domain.errors import (
     FieldError,
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
+    InvalidCursorError,
     InvalidTaskError,
     LedgerDisabledError,
     LedgerUnavailableError,
+    MalformedJsonError,
     NotFoundError,
     NotSupportedError,
     OverloadedError,
@@ -28,10 +30,10 @@ from mcp_queue.domain.errors import (
     TaskAlreadyEndedError,
     TaskNotFoundError,
     TaskTooLargeError,
+    TooManyValuesError,
     TryLaterError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.formats.strict_json import MalformedJsonError
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.problems import STATUSES, problem_of, response_to
 from tests.support.gateway import TRACE_ID, GatewayKit, make_spec
@@ -41,6 +43,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 EXPECTED = [
     (MalformedJsonError("x"), 400, "malformed_json"),
+    (TooManyValuesError("x"), 413, "request_too_large"),
     (NotFoundError(), 404, "not_found"),
     (QueueNotFoundError("x"), 404, "queue_not_found"),
     (TaskNotFoundError(), 404, "task_not_found"),
@@ -48,12 +51,13 @@ EXPECTED = [
     (IdempotencyInProgressError(), 409, "idempotency_in_progress"),
     (TaskTooLargeError(1, 2), 413, "task_too_large"),
     (InvalidTaskError(), 422, "invalid_task"),
+    (InvalidCursorError(), 422, "invalid_task"),
     (IdempotencyKeyReusedError(), 422, "idempotency_key_reused"),
     (DelayNotSupportedError(), 422, "delay_not_supported"),
     (QueueFullError(), 429, "queue_full"),
     (RateLimitedError(), 429, "rate_limited"),
     (TryLaterError(), 429, "rate_limited"),
-    (NotSupportedError(), 501, "ledger_disabled"),
+    (NotSupportedError(), 501, "not_supported"),
     (LedgerDisabledError(), 501, "ledger_disabled"),
     (OverloadedError(), 503, "overloaded"),
     (BackendUnavailableError(), 503, "backend_unavailable"),
@@ -182,12 +186,11 @@ def test_every_code_has_an_error_of_its_own_or_is_http() -> None:
     """The table of codes holds nothing that is never answered."""
     raised = {code for _, _, code in EXPECTED}
     http = {
-        "unauthenticated", "forbidden", "method_not_allowed", "request_too_large", "unsupported_media_type",
-        "confirmation_mismatch",
+        "unauthenticated", "forbidden", "method_not_allowed", "unsupported_media_type", "confirmation_mismatch",
     }  # fmt: skip
     assert set(STATUSES) == raised | http | {"internal_error"}
 
 
-def test_exceptions_of_nobody_are_no_problem() -> None:
+def test_unknown_exception_is_no_problem() -> None:
     """What is not known here is not explained to callers."""
     assert problem_of(ValueError()) is None

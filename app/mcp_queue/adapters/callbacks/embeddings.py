@@ -7,8 +7,8 @@ from typing import Self
 import aiohttp
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
-from mcp_queue.domain.errors import PermanentError, RetryableError
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, dumps, loads
+from mcp_queue.domain.errors import MalformedJsonError, PermanentError, RetryableError
+from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.ports import Clock, Embedding
 
 # A vector of 16,384 numbers as text is a quarter of it.

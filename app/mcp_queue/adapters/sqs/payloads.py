@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_queue.adapters.sqs.messages import SqsMessage
-from mcp_queue.domain.errors import InvalidTaskError, NotFoundError, TaskTooLargeError
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, dumps, loads
+from mcp_queue.domain.errors import InvalidTaskError, MalformedJsonError, NotFoundError, TaskTooLargeError
+from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.ports import PayloadPointer, PayloadStore
 
 SIZE_ATTRIBUTE: Final = "ExtendedPayloadSize"

@@ -69,11 +69,12 @@ def enqueue(
 
 
 def _json(text: str) -> Any:
+    from mcp_queue.domain.errors import MalformedJsonError
     from mcp_queue.domain.formats.strict_json import loads
 
     try:
         return loads(text)
-    except ValueError as error:
+    except MalformedJsonError as error:
         message = f"is no JSON: {error}"
         raise typer.BadParameter(message, param_hint="--payload") from error
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mcp_queue.config.declaration import Section
-from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.loading.sources import parse_yaml
 from mcp_queue.config.loading.validation import problems_of
 from mcp_queue.config.schema.entries import KeyEntry
 from mcp_queue.config.settings import Settings
+from mcp_queue.domain.errors import ConfigError
 from mcp_queue.domain.operators.keys import ApiKey, Caller
 from mcp_queue.domain.operators.rates import RateLimit
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
 from mcp_queue.config.declaration import Section, Setting, settings_of
-from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.loading.sources import File, Source, read_environment, read_file
 from mcp_queue.config.loading.validation import problems_of
 from mcp_queue.config.schema.document import Client, Document, Environment
+from mcp_queue.domain.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=Section)
 

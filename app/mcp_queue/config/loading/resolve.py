@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from mcp_queue.config.declaration import settings_of
 from mcp_queue.config.documentation.reference import effective
-from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.loading.checks import problems_in, warnings_about
 from mcp_queue.config.loading.layers import Layers, misspelt_variables, read_layers
 from mcp_queue.config.loading.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, Catalogue
@@ -26,6 +25,7 @@ from mcp_queue.config.settings import (
 )
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.callbacks.destinations import DestinationLimits, LimitRule
+from mcp_queue.domain.errors import ConfigError
 from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.domain.execution.routing import Route
 from mcp_queue.domain.queues import QueueSpec

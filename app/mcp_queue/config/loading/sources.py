@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from mcp_queue.config.declaration import Setting
-from mcp_queue.config.errors import ConfigError
 from mcp_queue.config.loading.interpolation import Interpolation
+from mcp_queue.domain.errors import ConfigError
 
 
 def environment() -> dict[str, str]:

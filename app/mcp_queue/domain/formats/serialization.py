@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast
 
-from mcp_queue.domain.errors import InvalidTaskError
+from mcp_queue.domain.errors import InvalidTaskError, MalformedJsonError
 from mcp_queue.domain.formats.durations import in_seconds
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, dumps, loads
+from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.domain.task import JsonValue, Task
 
 

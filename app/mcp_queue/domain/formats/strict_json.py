@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import cast
 
+from mcp_queue.domain.errors import MalformedJsonError, TooManyValuesError
 from mcp_queue.domain.task import JsonValue
 
 #: Deepest nesting taken. Deeper documents are an attack or an accident.
@@ -20,14 +21,6 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SAFE_DIGITS = 300
 # Up to where the next value begins, other than the first one: behind a comma, or in an object or array.
 _TO_NEXT_VALUE = re.compile(r'[^"\[{,]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[{,]*+)*+[,\[{]', re.DOTALL)
-
-
-class MalformedJsonError(ValueError):
-    """The text is not JSON, or JSON that systems do not agree on."""
-
-
-class TooManyValuesError(MalformedJsonError):
-    """It may be JSON, but of more values than are taken at a time."""
 
 
 def loads(text: bytes | str) -> JsonValue:

@@ -1,4 +1,4 @@
-"""What every request passes first: keys, limits, metrics, and the last resort for errors."""
+"""The middleware that every request passes first: keys, limits, metrics, and answers to errors."""
 
 import asyncio
 from contextlib import suppress
@@ -8,35 +8,33 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_queue.domain.errors import OverloadedError
 from mcp_queue.gateway.dependencies import GatewayDependencies
-from mcp_queue.gateway.problems import ProblemError, response_to
-from mcp_queue.gateway.server import request as incoming
-from mcp_queue.gateway.server.auth import NOBODY, SERVICE_PATHS, Visit, quota_headers
+from mcp_queue.gateway.problems import RequestRefusedError, response_to
+from mcp_queue.gateway.server.auth import SERVICE_PATHS, UNAUTHENTICATED, Admitted, quota_headers
 from mcp_queue.gateway.server.body_reader import BodyReader, DisconnectedError, SlowBodyError, has_body
 from mcp_queue.gateway.server.http_metrics import HttpMetrics
-from mcp_queue.gateway.server.request import unsupported_media_type
-from mcp_queue.gateway.server.tracing import trace_id
+from mcp_queue.gateway.server.request import attach, trace_id_of, unsupported_media_type
 
 _LINGER_SECONDS = 2.0
 # In the metrics, the status of a request whose client went away; nginx made it common.
 _CLIENT_CLOSED = 499
 
 
-class Gate:
-    """ASGI middleware: lets requests in whose body is complete, as many as can be worked on."""
+class AdmissionMiddleware:
+    """ASGI middleware that passes on requests with a valid key and a complete body, up to a number at a time."""
 
-    def __init__(self, app: ASGIApp, parts: GatewayDependencies) -> None:
+    def __init__(self, app: ASGIApp, dependencies: GatewayDependencies) -> None:
         """Guard ``app``."""
         self._app = app
-        self._door = parts.door
-        self._max_in_work = parts.limits.max_in_work
-        self._clock = parts.clock
-        self._new_trace_id = parts.new_trace_id
-        self._bodies = BodyReader(parts.limits)
-        self._metrics = HttpMetrics(parts.registry)
+        self._authenticator = dependencies.authenticator
+        self._max_in_work = dependencies.limits.max_in_work
+        self._clock = dependencies.clock
+        self._new_trace_id = dependencies.new_trace_id
+        self._bodies = BodyReader(dependencies.limits)
+        self._metrics = HttpMetrics(dependencies.registry)
         self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; what is none is passed on."""
+        """Serve one request. Anything else than HTTP is passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -50,21 +48,21 @@ class Gate:
 
     async def _serve(self, exchange: "_Exchange") -> None:
         try:
-            # Before anything is read: who has no key costs nothing more than this.
-            exchange.visit = self._door.admit(exchange.path, exchange.headers, self._clock)
+            # Before anything is read, so that a request without a key costs no more than this.
+            exchange.admitted = self._authenticator.admit(exchange.path, exchange.headers, self._clock)
             if b"content-encoding" in exchange.headers:
                 raise unsupported_media_type("a body with a Content-Encoding is not read")
             body = await self._bodies.read(exchange.path, exchange.headers, exchange.receive)
         except DisconnectedError:
             return
-        except (ProblemError, OverloadedError) as error:
+        except (RequestRefusedError, OverloadedError) as error:
             response = self._response_to(error, exchange)
             if not has_body(exchange.headers):
                 await exchange.answer(response)
                 return
-            # A client that has stopped sending, or waits for leave to begin, will not be caught sending.
+            # A client that is too slow, or waits for 100 Continue, is not sending now.
             sending = not isinstance(error, SlowBodyError) and b"expect" not in exchange.headers
-            await exchange.turn_away(response, linger=_LINGER_SECONDS if sending else 0)
+            await exchange.answer_and_close(response, linger=_LINGER_SECONDS if sending else 0)
             return
         try:
             await self._work(exchange, body)
@@ -76,25 +74,25 @@ class Gate:
             error = OverloadedError("too many requests are being worked on")
             await exchange.answer(self._response_to(error, exchange))
             return
-        incoming.put(exchange.scope, exchange.headers, body, exchange.visit.caller)
+        attach(exchange.scope, exchange.headers, body, exchange.admitted.caller)
         self._in_work += 1
         try:
             await self._app(exchange.scope, exchange.replay(body), exchange.send)
         except Exception as error:
-            if exchange.status:  # the answer has begun: all that is left is to break it off
+            if exchange.status:  # the answer has begun: it can only be broken off
                 raise
             await exchange.answer(self._response_to(error, exchange))
         finally:
             self._in_work -= 1
 
     def _response_to(self, error: Exception, exchange: "_Exchange") -> Response:
-        return response_to(error, trace_id(exchange.headers, self._new_trace_id))
+        return response_to(error, trace_id_of(exchange.headers, self._new_trace_id))
 
 
 class _Exchange:
-    """A request and what has become of it. ``status`` is 0 until the answer begins."""
+    """A request and its answer. ``status`` is 0 until the answer begins."""
 
-    __slots__ = ("_send", "headers", "path", "receive", "scope", "status", "visit")
+    __slots__ = ("_send", "admitted", "headers", "path", "receive", "scope", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A HEAD request is answered like GET; the server leaves the body out.
@@ -103,20 +101,20 @@ class _Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.receive = receive
         self.status = 0
-        self.visit: Visit = NOBODY
+        self.admitted: Admitted = UNAUTHENTICATED
         self._send = send
 
     async def send(self, message: Message) -> None:
         """Pass ``message`` on to the server."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.visit.quota is not None:
-                headers = quota_headers(self.visit.quota)
+            if self.admitted.quota is not None:
+                headers = quota_headers(self.admitted.quota)
                 message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send(message)
 
     def replay(self, body: bytes) -> Receive:
-        """Return a ``receive`` that gives ``body``, which has been read, once more."""
+        """Return a ``receive`` that returns ``body``, which has been read already, first."""
         message: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
         async def receive() -> Message:
@@ -132,11 +130,11 @@ class _Exchange:
         """Send ``response``."""
         await response(self.scope, self.receive, self.send)
 
-    async def turn_away(self, response: Response, linger: float) -> None:
-        """Send ``response`` to a client whose body is not complete, and close.
+    async def answer_and_close(self, response: Response, linger: float) -> None:
+        """Send ``response`` to a client whose body is not complete, and close the connection.
 
-        What it sends for up to ``linger`` seconds is dropped first: closing before it has stopped would make TCP drop
-        the answer unread.
+        First, what the client still sends for up to ``linger`` seconds is dropped: closing earlier would make TCP
+        drop the answer before the client reads it.
         """
         response.headers["Connection"] = "close"
         start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}

@@ -1,4 +1,4 @@
-"""Who may come in, and what for."""
+"""Checks who makes a request, and what their key allows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,34 +8,34 @@ from typing import NamedTuple
 
 from mcp_queue.domain.operators.keys import ANONYMOUS, ApiKey, Caller, KeyRing, KeyScope
 from mcp_queue.domain.operators.rates import Quota, TokenBucket
-from mcp_queue.gateway.problems import Problem, ProblemError
+from mcp_queue.gateway.problems import Problem, RequestRefusedError
 from mcp_queue.ports import Clock
 
-#: What tells the state of the process. It is asked by those who watch over it, most of all when it is overloaded.
+#: Where monitoring asks for the state of the process. It has to get an answer from an overloaded process too.
 SERVICE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-# A name of this machine that resolves to nothing else (RFC 6761), or a loopback address, and a port.
+# The name that means this machine alone (RFC 6761), or a loopback address, and a port.
 _LOCAL = re.compile(rb"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]*)?")
 
 
-class Visit(NamedTuple):
-    """A request that was let in, and what is left of its key's rate, where it has one."""
+class Admitted(NamedTuple):
+    """Who makes a request that was let in, and what is left of the rate of their key, if it has one."""
 
     caller: Caller
     quota: Quota | None = None
 
 
-_ANYBODY = Visit(ANONYMOUS)
-#: A request that has not been let in yet.
-NOBODY = Visit(Caller("nobody", frozenset(), frozenset()))
+_ANONYMOUS = Admitted(ANONYMOUS)
+#: Stands in until the request is let in.
+UNAUTHENTICATED = Admitted(Caller("unauthenticated", frozenset(), frozenset()))
 
 
-class Door:
-    """Lets in who has a key; without a list of keys, whoever comes."""
+class Authenticator:
+    """Lets in requests that come with a known API key, or every request if no keys are configured."""
 
     def __init__(
         self, keys: Sequence[ApiKey] | None = None, *, guards_service: bool = False, local: bool = False
     ) -> None:
-        """Ask for one of ``keys``; with ``guards_service`` for the health and metrics of the process too.
+        """Ask for one of ``keys``; with ``guards_service``, for the health and metrics of the process too.
 
         Without keys, ``local`` lets in only what calls this machine by a loopback address: a page in a browser here
         may name any other host that leads to it, and comes from that host.
@@ -43,36 +43,36 @@ class Door:
         self._ring = None if keys is None else KeyRing(keys)
         self._local = local
         self._open = frozenset({"/docs", "/openapi.json"}) | (frozenset() if guards_service else SERVICE_PATHS)
-        # By the digest of the key: a reload does not fill them again.
+        # By the digest of the key, so that reloading the keys does not fill the buckets again.
         self._buckets: dict[bytes, TokenBucket] = {}
 
     def change_keys(self, keys: Sequence[ApiKey]) -> None:
-        """Ask for one of ``keys`` from now on; with none at all, nobody comes in."""
+        """Ask for one of ``keys`` from now on. An empty list refuses every request."""
         self._ring = KeyRing(keys)
         limits = {key.digest: key.rate_limit for key in keys}
         self._buckets = {digest: b for digest, b in self._buckets.items() if b.limit == limits.get(digest)}
 
-    def admit(self, path: str, headers: Mapping[bytes, bytes], clock: Clock) -> Visit:
-        """Let a request in.
+    def admit(self, path: str, headers: Mapping[bytes, bytes], clock: Clock) -> Admitted:
+        """Return who makes a request.
 
         Raises:
-            ProblemError: 401, it has no key that counts, or 429, its key was used too often. Without keys 403, it
-                does not come from this machine itself.
+            RequestRefusedError: 401, it has no valid key; 429, its key was used too often; or, without keys, 403, it
+                does not come from this machine.
 
         """
         if self._ring is None:
             if self._local:
                 _check_local(headers)
-            return _ANYBODY
+            return _ANONYMOUS
         if path in self._open:
-            return _ANYBODY
+            return _ANONYMOUS
         secret = _secret(headers)
         key = None if secret is None else self._ring.find(secret)
         if key is None or (key.expires_at is not None and key.expires_at <= clock.now()):
             raise _unauthenticated(given=secret is not None)
         if key.rate_limit is None:
-            return Visit(key.caller)
-        return Visit(key.caller, self._take(key, clock.monotonic()))
+            return Admitted(key.caller)
+        return Admitted(key.caller, self._take(key, clock.monotonic()))
 
     def _take(self, key: ApiKey, now: float) -> Quota:
         assert key.rate_limit is not None
@@ -81,15 +81,15 @@ class Door:
             bucket = self._buckets[key.digest] = TokenBucket(key.rate_limit, now)
         quota = bucket.take(now)
         if quota.wait:
-            raise _too_often(quota)
+            raise _rate_limited(quota)
         return quota
 
 
 def check_scope(caller: Caller, scope: KeyScope) -> None:
-    """Return if ``caller`` may do what ``scope`` is for.
+    """Check that ``caller`` may do what ``scope`` is for.
 
     Raises:
-        ProblemError: 403, it may not.
+        RequestRefusedError: 403, it may not.
 
     """
     if not caller.may(scope):
@@ -98,10 +98,10 @@ def check_scope(caller: Caller, scope: KeyScope) -> None:
 
 
 def check_queue(caller: Caller, queue: str | None) -> None:
-    """Return if ``caller`` reaches ``queue``, whether or not there is one of that name.
+    """Check that ``caller`` reaches ``queue``, whether or not there is a queue of that name.
 
     Raises:
-        ProblemError: 403, its key is bound to other queues.
+        RequestRefusedError: 403, its key is bound to other queues.
 
     """
     if not caller.reaches(queue):
@@ -109,7 +109,7 @@ def check_queue(caller: Caller, queue: str | None) -> None:
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """Return what tells a client how much it may still ask for (draft-ietf-httpapi-ratelimit-headers-10)."""
+    """Return the headers that say how many requests a key has left (draft-ietf-httpapi-ratelimit-headers-10)."""
     limit = quota.limit
     return {
         "RateLimit-Policy": f'"key";q={limit.burst};w={limit.window}',
@@ -120,7 +120,7 @@ def quota_headers(quota: Quota) -> dict[str, str]:
 def _check_local(headers: Mapping[bytes, bytes]) -> None:
     host, origin = headers.get(b"host"), headers.get(b"origin")
     named = host is None or _LOCAL.fullmatch(host.lower())
-    # Browsers leave out the origin of what they read for another site's page, and tell of the site instead.
+    # Browsers send no Origin with what they read for another site's page, but they send Sec-Fetch-Site.
     foreign = headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}
     if not named or foreign or (origin is not None and origin.partition(b"://")[2] != host):
         detail = "without API keys only programs on this machine come in, by its loopback address"
@@ -129,24 +129,24 @@ def _check_local(headers: Mapping[bytes, bytes]) -> None:
 
 def _secret(headers: Mapping[bytes, bytes]) -> bytes | None:
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-    # Something in front of us may have its own use for the header: then the key comes in the other one.
+    # A proxy in front of the gateway may use this header itself: then the key comes in the other one.
     return credentials.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key")
 
 
-def _unauthenticated(*, given: bool) -> ProblemError:
+def _unauthenticated(*, given: bool) -> RequestRefusedError:
     detail = "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
     challenge = 'Bearer realm="mcp-queue"'
     if given:
         detail, challenge = "this key is not known, or no more", challenge + ', error="invalid_token"'
-    return ProblemError(Problem(code="unauthenticated", detail=detail, headers={"WWW-Authenticate": challenge}))
+    return RequestRefusedError(Problem(code="unauthenticated", detail=detail, headers={"WWW-Authenticate": challenge}))
 
 
-def _forbidden(detail: str) -> ProblemError:
-    return ProblemError(Problem(code="forbidden", detail=detail))
+def _forbidden(detail: str) -> RequestRefusedError:
+    return RequestRefusedError(Problem(code="forbidden", detail=detail))
 
 
-def _too_often(quota: Quota) -> ProblemError:
-    return ProblemError(
+def _rate_limited(quota: Quota) -> RequestRefusedError:
+    return RequestRefusedError(
         Problem(
             code="rate_limited",
             detail=f"this key may make {quota.limit.per_second:g} requests a second",

@@ -1,4 +1,4 @@
-"""Reads request bodies within limits, so that neither large nor slow ones cost others anything."""
+"""Reads request bodies within limits, so that large and slow ones do not hold up other requests."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from starlette.types import Message, Receive
 
 from mcp_queue.domain.errors import OverloadedError
-from mcp_queue.gateway.dependencies import Limits
-from mcp_queue.gateway.problems import Problem, ProblemError
+from mcp_queue.gateway.dependencies import RequestLimits
+from mcp_queue.gateway.problems import Problem, RequestRefusedError
 
-# Bodies up to this size are not counted: the number of requests bounds what they hold.
+# Smaller bodies are not counted: the limit on the number of requests bounds their memory.
 _SMALL = 64 * 1024
 
 
@@ -22,22 +22,22 @@ class SlowBodyError(OverloadedError):
 
 
 class BodyReader:
-    """Reads bodies, and knows how many are coming in and how much memory the large ones hold."""
+    """Reads bodies, and counts how many are coming in and how much memory the large ones hold."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         """Keep ``limits``."""
         self._limits = limits
         self._buffered = 0
         self._deadlines = _Deadlines(limits.body_timeout.total_seconds(), limits.max_receiving)
 
     async def read(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Return the whole body, which is to be handed to ``forget`` when it is no longer held.
+        """Return the whole body. Call ``forget`` with it when it is no longer held.
 
         Raises:
-            ProblemError: 413, it is too large.
-            SlowBodyError: it takes too long, or as many newer ones are coming in as may.
-            OverloadedError: too much memory is held already.
-            DisconnectedError: the rest of it will not come.
+            RequestRefusedError: 413, it is too large.
+            SlowBodyError: it takes too long, or the limit of bodies coming in is reached and this one is the oldest.
+            OverloadedError: the bodies hold too much memory already.
+            DisconnectedError: the client went away.
 
         """
         limit = self._limits.body_limit(path)
@@ -71,7 +71,7 @@ class BodyReader:
                 size += len(chunk)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
-        except BaseException:  # cancellation included: what it counted is given back, and it is raised again
+        except BaseException:  # cancellation included: what was counted is taken off, and the error is raised again
             self._buffered -= _counted(size)
             raise
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -84,9 +84,9 @@ class BodyReader:
 
 
 class _Deadlines:
-    """Ends what takes longer than ``seconds``, and the oldest of more than ``most``.
+    """Ends what takes longer than ``seconds``, and the oldest if there are more than ``most``.
 
-    One timer looks after all of them: a timer for each, which hardly ever fires, takes a tenth of a small request.
+    All share one timer: a timer for each body would take a tenth of the time of a small request.
     """
 
     def __init__(self, seconds: float, most: int) -> None:
@@ -96,7 +96,7 @@ class _Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, deadline: asyncio.Timeout) -> None:
-        """Let ``deadline`` begin; slow clients shut nobody out, since the slowest has to make room."""
+        """Let ``deadline`` begin. At the limit the oldest body makes room, so slow clients do not block others."""
         if len(self._begun) >= self._most:
             self._end(next(iter(self._begun)))
         self._begun[deadline] = asyncio.get_running_loop().time()
@@ -124,7 +124,7 @@ class _Deadlines:
 
 
 def has_body(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a body comes after ``headers``, of whatever length."""
+    """Whether a body follows ``headers``."""
     return headers.get(b"content-length", b"0").strip(b"0") != b"" or b"transfer-encoding" in headers
 
 
@@ -141,6 +141,6 @@ def _counted(size: int) -> int:
     return size if size > _SMALL else 0
 
 
-def _too_large(limit: int) -> ProblemError:
+def _too_large(limit: int) -> RequestRefusedError:
     detail = f"the body of this request may have up to {limit} bytes"
-    return ProblemError(Problem(code="request_too_large", detail=detail))
+    return RequestRefusedError(Problem(code="request_too_large", detail=detail))

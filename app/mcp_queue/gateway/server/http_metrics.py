@@ -1,4 +1,4 @@
-"""HTTP metrics, named and labelled by prometheus-fastapi-instrumentator."""
+"""Measures requests, with the metric and labels of prometheus-fastapi-instrumentator."""
 
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import metrics
@@ -11,8 +11,8 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class HttpMetrics:
     """Observes ``http_request_duration_seconds``, whose ``_count`` is the number of requests.
 
-    The package's own middleware matches every request against every route once more, which takes as long as to
-    serve it; here the router has already said which route it was.
+    The package's own middleware matches every request against every route again, which takes as long as serving it.
+    Here the router has already found the route.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -20,8 +20,8 @@ class HttpMetrics:
         self._observe = metrics.latency(registry=registry, buckets=_BUCKETS)
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request that took ``seconds``; the label ``handler`` is its route, never its path."""
-        if self._observe is None:  # the registry has the metric already, of another application
+        """Count a request that took ``seconds``. The label ``handler`` is its route, never its path."""
+        if self._observe is None:  # another application has registered the metric
             return
         route = scope.get("route")
         self._observe(

@@ -1,4 +1,4 @@
-"""Query parameters: read by a model, like bodies, and documented by it."""
+"""Reads query parameters by a model, which documents them too."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
@@ -9,20 +9,18 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from mcp_queue.domain.errors import FieldError
-from mcp_queue.domain.task_states import InvalidCursorError
-from mcp_queue.gateway.openapi import REFERENCE
-from mcp_queue.gateway.server.request import Incoming
+from mcp_queue.gateway.server.documentation import REFERENCE
+from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.gateway.server.routing import RawRoute, add_route
 from mcp_queue.services.enqueueing.validation import MAX_NAME, invalid, validated
 
 Query = TypeVar("Query", bound=BaseModel)
-Found = TypeVar("Found")
 
 _MOST_PARAMETERS = 20
 
 
 class QueryRoute(RawRoute):
-    """A route whose endpoint reads query parameters itself, by ``read_query``."""
+    """A route whose endpoint reads query parameters by ``read_query``."""
 
     takes_query = True
 
@@ -37,17 +35,17 @@ def add_query_route(
     refused: Iterable[str],
     **documented: Any,
 ) -> None:
-    """Let ``endpoint`` answer an ``operation`` with parameters of ``query``; see ``add_route``."""
+    """Let ``endpoint`` answer an ``operation`` that takes the parameters of ``query``; see ``add_route``."""
     extra = {"parameters": list(_parameters(query))}
     documented |= {"openapi_extra": extra, "route_class_override": QueryRoute}
     add_route(router, operation, endpoint, view=view, refused=refused, **documented)
 
 
-def read_query(request: Incoming, model: type[Query]) -> Query:
+def read_query(request: GatewayRequest, model: type[Query]) -> Query:
     """Return the query parameters as ``model``.
 
     Raises:
-        InvalidTaskError: they do not fit, one is there twice, or they are not UTF-8.
+        InvalidTaskError: they do not fit, one is given twice, or they are not UTF-8.
 
     """
     try:
@@ -67,23 +65,10 @@ def read_query(request: Incoming, model: type[Query]) -> Query:
     return validated(model, members, ("query",))
 
 
-async def paged(listing: Awaitable[Found]) -> Found:
-    """Return what ``listing`` finds; a cursor that is none is the client's mistake.
-
-    Raises:
-        InvalidTaskError: no list gave out this cursor.
-
-    """
-    try:
-        return await listing
-    except InvalidCursorError as error:
-        raise invalid(FieldError(("query", "cursor"), str(error))) from error
-
-
 def _parameters(query: type[BaseModel]) -> Iterable[dict[str, Any]]:
     for name, member in query.model_json_schema(ref_template=REFERENCE)["properties"].items():
         described = {key: value for key, value in member.items() if key not in {"title", "description", "anyOf"}}
-        # What may be left out is not null where it is there.
+        # A parameter may be left out, but it is never null.
         options = [option for option in member.get("anyOf", ()) if option != {"type": "null"}]
         schema = {**described, **(options[0] if options else {})}
         if schema.get("default", ...) is None:

@@ -1,7 +1,7 @@
-"""A request whose body is complete."""
+"""A request whose body has been read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from starlette.requests import Request
@@ -11,27 +11,30 @@ from mcp_queue.domain.errors import FieldError
 from mcp_queue.domain.formats.strict_json import loads
 from mcp_queue.domain.operators.keys import Caller
 from mcp_queue.domain.task import JsonValue
-from mcp_queue.gateway.problems import Problem, ProblemError
+from mcp_queue.gateway.answers import JSON
+from mcp_queue.gateway.problems import Problem, RequestRefusedError
 from mcp_queue.services.enqueueing.validation import invalid
 
-JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 _HEADERS = "gateway.headers"
 _BODY = "gateway.body"
 _CALLER = "gateway.caller"
 _VISIBLE = re.compile(rb"[!-~]{1,255}")
+_UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
+# Version ff and ids of zeros only are invalid (W3C Trace Context, section 3.2).
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def put(scope: Scope, headers: Mapping[bytes, bytes], body: bytes, caller: Caller) -> None:
-    """Leave what was read of a request, and who makes it, in its ``scope``."""
+def attach(scope: Scope, headers: Mapping[bytes, bytes], body: bytes, caller: Caller) -> None:
+    """Put what was read of a request, and who makes it, into its ``scope``."""
     scope[_HEADERS] = headers
     scope[_BODY] = body
     scope[_CALLER] = caller
 
 
-class Incoming(Request):
-    """A request as the gate has left it: headers by their name in lower case, and the whole body."""
+class GatewayRequest(Request):
+    """A request that ``AdmissionMiddleware`` let in: the headers by name in lower case, and the whole body."""
 
     @property
     def raw_headers(self) -> Mapping[bytes, bytes]:
@@ -47,6 +50,17 @@ class Incoming(Request):
     def caller(self) -> Caller:
         """Who makes the request."""
         return cast("Caller", self.scope[_CALLER])
+
+    @property
+    def actor(self) -> str:
+        """The name of the caller's key, as the audit log shows it."""
+        return self.caller.name
+
+    @property
+    def traceparent(self) -> str | None:
+        """The header of that name, if it is valid."""
+        value = self.raw_headers.get(b"traceparent")
+        return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
 
     @property
     def idempotency_key(self) -> str | None:
@@ -69,7 +83,7 @@ class Incoming(Request):
         """Return which of ``known`` the body is.
 
         Raises:
-            ProblemError: 415, it is none of them, or not in UTF-8.
+            RequestRefusedError: 415, it is something else, or not in UTF-8.
 
         """
         written = self.raw_headers.get(b"content-type", b"").decode("latin-1")
@@ -85,27 +99,30 @@ class Incoming(Request):
         """Return the body as JSON.
 
         Raises:
-            ProblemError: 415, it says that it is something else.
+            RequestRefusedError: 415, its Content-Type says that it is something else.
             MalformedJsonError: it is not JSON.
 
         """
         self.media_type(JSON)
         return loads(self.content)
 
-    def no_body(self) -> None:
-        """Return if the body is empty or an empty JSON object.
+    def check_no_members(self) -> None:
+        """Check that the body is empty or an empty JSON object.
 
         Raises:
-            InvalidTaskError: there is more in it.
+            InvalidTaskError: it has members.
 
         """
         if self.content and self.json_value() != {}:
             raise invalid(FieldError(("body",), "this call takes no members"))
 
 
-_UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
+def trace_id_of(headers: Mapping[bytes, bytes], new_trace_id: Callable[[], str]) -> str:
+    """Return the id of the caller's trace (W3C Trace Context), or a new one."""
+    match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    return match[1].decode() if match else new_trace_id()
 
 
-def unsupported_media_type(detail: str) -> ProblemError:
+def unsupported_media_type(detail: str) -> RequestRefusedError:
     """Return the refusal of a body in a form that is not read."""
-    return ProblemError(Problem(code="unsupported_media_type", detail=detail))
+    return RequestRefusedError(Problem(code="unsupported_media_type", detail=detail))

@@ -7,8 +7,9 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from mcp_queue.domain.callbacks.signatures import webhook_id
+from mcp_queue.domain.errors import MalformedJsonError
 from mcp_queue.domain.formats.serialization import format_time
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, dumps, loads
+from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.domain.task_states import MAX_RESULT_BYTES
 from mcp_queue.ports import CallbackRequest, CallbackResponse

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_queue.config import load_settings, read_client
-from mcp_queue.config.errors import ConfigError
+from mcp_queue.domain.errors import ConfigError
 from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.domain.queues import Backend, QueueKind
 from tests.support.config import ON_SQS, by_name, problems_with

@@ -31,7 +31,7 @@ async def store(kit: GatewayKit, *failed: DeadLetter) -> None:
     await kit.harness.ledger.dead_letters.store_dead_letters(failed)
 
 
-async def bury(kit: GatewayKit, task: Task) -> None:
+async def dead_letter(kit: GatewayKit, task: Task) -> None:
     """Dead-letter a task of the queue ``tasks``."""
     await kit.tasks.enqueue(task)
     (delivery,) = await kit.tasks.receive(1, NOW)
@@ -48,7 +48,7 @@ async def send(kit: GatewayKit, method: str, path: str, body: object = None) -> 
 async def test_summary_counts_what_waits(stored: GatewayKit) -> None:
     """Stored or not yet stored: the figure is one, here and in the queue's counts."""
     await store(stored, *dead_letters(2))
-    await bury(stored, a_task())
+    await dead_letter(stored, a_task())
     expected = {"queue_name": "tasks", "approximate_messages": 3, "oldest_failed_at": "2025-12-31T23:59:58.000000Z"}
     assert expected == (await call(stored.app, "GET", DLQ)).json()
     assert 3 == (await call(stored.app, "GET", "/v1/queues/tasks/stats")).json()["dead_letters"]
@@ -253,7 +253,7 @@ async def test_redrive_at_a_rate_is_a_resource(stored: GatewayKit) -> None:
 
 
 async def test_purge_is_confirmed_by_the_name(stored: GatewayKit) -> None:
-    """Letters of other queues are not touched."""
+    """Dead letters of other queues are not touched."""
     await store(stored, *dead_letters(3), *dead_letters(1, queue="orders"))
     wrong = await call(stored.app, "POST", f"{DLQ}/purge", json={"confirm": "orders"})
     assert (422, "confirmation_mismatch") == (wrong.status, wrong.json()["code"])
@@ -263,7 +263,7 @@ async def test_purge_is_confirmed_by_the_name(stored: GatewayKit) -> None:
 
 
 async def test_every_action_is_audited(stored: GatewayKit) -> None:
-    """Who, what, to what and how many; looking is no action, and neither is a rehearsal."""
+    """Who, what, to what and how many; reading is no action, and neither is a dry run."""
     failed = dead_letters(6)
     one, two = failed[0].task_id, failed[1].task_id
     await store(stored, *failed)
@@ -304,7 +304,7 @@ async def test_every_view_knows_its_queue(kit: GatewayKit, path: str, queue: str
 
 async def test_without_a_ledger_the_list_is_a_sample(kit: GatewayKit) -> None:
     """It says so, and changes nothing."""
-    await bury(kit, a_task("t"))
+    await dead_letter(kit, a_task("t"))
     answer = (await call(kit.app, "GET", f"{DLQ}/tasks")).json()
     assert (["t"], True, None) == (
         [dead_letter["id"] for dead_letter in answer["tasks"]],
@@ -319,7 +319,7 @@ async def test_without_a_ledger_the_list_is_a_sample(kit: GatewayKit) -> None:
 async def test_without_a_ledger_dead_letters_are_taken_out_of_their_queue(kit: GatewayKit) -> None:
     """One, or all that are found; the answer says that there may be others."""
     for task_id in ("a", "b", "c"):
-        await bury(kit, a_task(task_id))
+        await dead_letter(kit, a_task(task_id))
     assert 200 == (await call(kit.app, "POST", f"{DLQ}/tasks/a/redrive")).status
     assert 204 == (await call(kit.app, "DELETE", f"{DLQ}/tasks/b")).status
     answer = await call(kit.app, "POST", f"{DLQ}/redrive", json={"all": True})
@@ -339,7 +339,6 @@ async def test_without_a_ledger_dead_letters_are_taken_out_of_their_queue(kit: G
         ("GET", "/v1/redrives/0198", None),
         ("POST", "/v1/redrives/0198/cancel", {}),
         ("GET", "/v1/audit", None),
-        ("GET", "/v1/queues/work/dlq/tasks", None),
     ],
 )
 async def test_what_cannot_be_done_without_a_ledger_says_why(
@@ -349,3 +348,11 @@ async def test_what_cannot_be_done_without_a_ledger_says_why(
     answer = await send(kit, method, path, body)
     assert (501, "ledger_disabled") == (answer.status, answer.json()["code"])
     assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/t"])
+async def test_queue_without_a_dead_letter_queue_says_so(kit: GatewayKit, path: str) -> None:
+    """It has nothing to do with the ledger, so the code does not name that."""
+    answer = await call(kit.app, "GET", f"/v1/queues/work/dlq{path}")
+    assert (501, "not_supported") == (answer.status, answer.json()["code"])
+    assert "'work' has no dead-letter queue" in answer.json()["detail"]

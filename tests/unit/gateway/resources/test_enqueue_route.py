@@ -191,7 +191,7 @@ async def test_idempotency_key_is_visible_ascii(kit: GatewayKit, key: str) -> No
 
 
 async def test_idempotency_key_is_given_once(kit: GatewayKit) -> None:
-    """Of two keys nobody could say which the client goes by."""
+    """The gateway cannot know which of two keys the client means."""
     answer = await enqueue(kit, {"type": "echo"}, **{"Idempotency-Key": "k-1", "idempotency-key": "k-2"})
     assert (422, "given more than once") == (answer.status, answer.json()["errors"][0]["msg"])
 

@@ -162,7 +162,7 @@ async def test_delayed_fifo_task_is_held_and_deduplicated(gateway: GatewayKit, o
 
 
 async def test_deduplication_id_under_way_is_waited_for(gateway: GatewayKit, orders: SqsLike) -> None:
-    """Whether the first is in the queue nobody knows yet."""
+    """It is not known yet whether the first is in the queue."""
     orders.answers = [BackendUnavailableError()]
     assert 503 == (await post(gateway, None, "ordered", deduplication_id="d")).status
     answer = await post(gateway, None, "ordered", deduplication_id="d")

@@ -1,4 +1,4 @@
-"""``/v1/queues``: looking at queues, pausing and purging them."""
+"""``/v1/queues``: showing queues, pausing and purging them."""
 
 from datetime import timedelta
 
@@ -70,7 +70,7 @@ async def test_stats_count_what_lies_in_the_queue(kit: GatewayKit) -> None:
 
 
 async def test_dead_letter_queue_can_be_counted(kit: GatewayKit) -> None:
-    """Looking at dead letters by the name of their queue changes nothing."""
+    """Counting dead letters by the name of their queue changes nothing."""
     answer = await call(kit.app, "GET", "/v1/queues/dlq/stats")
     assert (200, 0, None) == (answer.status, answer.json()["approximate_messages"], answer.json()["dead_letters"])
 

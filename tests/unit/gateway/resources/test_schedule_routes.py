@@ -51,7 +51,7 @@ async def test_paused_schedule_has_no_next_run(remembering: GatewayKit) -> None:
 
 
 async def test_schedules_are_listed_page_by_page(remembering: GatewayKit) -> None:
-    """By name; a cursor of nobody is refused."""
+    """By name; an unknown cursor is refused."""
     for name in ("b", "c", "a"):
         await put(remembering, name)
     first = (await call(remembering.app, "GET", "/v1/schedules?limit=2")).json()
@@ -111,7 +111,7 @@ async def test_name_is_plain(remembering: GatewayKit, name: str) -> None:
 
 
 async def test_changes_are_in_the_audit_log(remembering: GatewayKit) -> None:
-    """Whoever stores a schedule decides what runs, and where its results go."""
+    """A schedule decides what runs, and where its results go."""
     await put(remembering)
     await call(remembering.app, "POST", "/v1/schedules/nightly/run")
     await call(remembering.app, "DELETE", "/v1/schedules/nightly")

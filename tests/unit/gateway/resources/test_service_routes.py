@@ -113,7 +113,7 @@ async def test_metrics_count_requests_by_route(kit: GatewayKit) -> None:
 
 
 async def test_metrics_count_enqueued_tasks(kit: GatewayKit) -> None:
-    """Tasks that a queue took are counted by queue and type; types that nobody knows are one."""
+    """Tasks that a queue took are counted by queue and type; unknown types are counted together."""
     for name in ("embedding", "anything"):
         task = {"type": name, "payload": {"text": "t", "model": "m"}}
         await call(kit.app, "POST", "/v1/queues/tasks/tasks", json=task)

@@ -11,8 +11,8 @@ from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.application import create_app
-from mcp_queue.gateway.dependencies import Limits
-from mcp_queue.gateway.server.admission import Gate
+from mcp_queue.gateway.dependencies import RequestLimits
+from mcp_queue.gateway.server.admission import AdmissionMiddleware
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import JSON_TYPE, Answer, call
 
@@ -34,7 +34,7 @@ async def test_body_may_come_in_pieces(kit: GatewayKit) -> None:
 
 async def test_announced_body_over_the_limit_is_refused_unread() -> None:
     """Content-Length alone is enough for 413."""
-    kit = GatewayKit(Limits(max_task_bytes=100))
+    kit = GatewayKit(RequestLimits(max_task_bytes=100))
     headers = JSON_TYPE | {"Content-Length": str(100 + 64 * KIBIBYTE + 1)}
     answer = await call(kit.app, "POST", TASKS, content=b"", headers=headers)
     assert (413, "request_too_large", "close") == (answer.status, answer.json()["code"], answer.headers["connection"])
@@ -42,21 +42,21 @@ async def test_announced_body_over_the_limit_is_refused_unread() -> None:
 
 async def test_body_over_the_limit_is_refused_while_it_comes() -> None:
     """Without a Content-Length the bytes are counted as they are read."""
-    kit = GatewayKit(Limits(max_task_bytes=100))
+    kit = GatewayKit(RequestLimits(max_task_bytes=100))
     answer = await chunked(kit, TASKS, b" " * (64 * KIBIBYTE), b" " * 100, b" ")
     assert (413, "request_too_large") == (answer.status, answer.json()["code"])
 
 
 async def test_body_at_the_limit_is_read() -> None:
     """The limit itself is allowed: the task may be as large as its queue takes, plus 64 KiB."""
-    kit = GatewayKit(Limits(max_task_bytes=100))
+    kit = GatewayKit(RequestLimits(max_task_bytes=100))
     body = b'{"type": "echo"}'.ljust(100 + 64 * KIBIBYTE)
     assert 202 == (await call(kit.app, "POST", TASKS, content=body, headers=JSON_TYPE)).status
 
 
 async def test_batches_have_a_limit_of_their_own() -> None:
     """A batch may be larger than a task."""
-    kit = GatewayKit(Limits(max_task_bytes=100, max_request_bytes=200 * KIBIBYTE))
+    kit = GatewayKit(RequestLimits(max_task_bytes=100, max_request_bytes=200 * KIBIBYTE))
     body = b'{"tasks": [{"type": "echo"}]}'.ljust(200 * KIBIBYTE)
     assert 202 == (await call(kit.app, "POST", BATCH, content=body, headers=JSON_TYPE)).status
     answer = await call(kit.app, "POST", BATCH, content=body + b" ", headers=JSON_TYPE)
@@ -65,7 +65,7 @@ async def test_batches_have_a_limit_of_their_own() -> None:
 
 async def test_large_bodies_share_a_budget() -> None:
     """What does not fit beside what is held is put off; small bodies always fit."""
-    kit = GatewayKit(Limits(max_buffered_bytes=100 * KIBIBYTE))
+    kit = GatewayKit(RequestLimits(max_buffered_bytes=100 * KIBIBYTE))
     large, small = b'{"type": "echo"}'.ljust(101 * KIBIBYTE), b'{"type": "echo"}'.ljust(64 * KIBIBYTE)
     answer = await call(kit.app, "POST", TASKS, content=large, headers=JSON_TYPE)
     assert (503, "overloaded", "1") == (answer.status, answer.json()["code"], answer.headers["retry-after"])
@@ -75,14 +75,14 @@ async def test_large_bodies_share_a_budget() -> None:
 @pytest.mark.parametrize("chunks", [[b'{"type": "echo"}'.ljust(90 * KIBIBYTE)], [b"x" * 90 * KIBIBYTE, b"\xff"]])
 async def test_budget_is_given_back(chunks: list[bytes]) -> None:
     """A large body is forgotten once it is answered, whatever the answer is."""
-    kit = GatewayKit(Limits(max_buffered_bytes=100 * KIBIBYTE))
+    kit = GatewayKit(RequestLimits(max_buffered_bytes=100 * KIBIBYTE))
     statuses = {(await chunked(kit, TASKS, *chunks)).status for _ in range(3)}
     assert statuses in ({202}, {400})
 
 
 async def test_budget_of_a_body_that_broke_off_is_given_back() -> None:
     """A client that goes away in the middle leaves nothing behind, and gets no answer."""
-    kit = GatewayKit(Limits(max_buffered_bytes=100 * KIBIBYTE))
+    kit = GatewayKit(RequestLimits(max_buffered_bytes=100 * KIBIBYTE))
     body = b'{"type": "echo"}'.ljust(90 * KIBIBYTE)
     for _ in range(3):
         answer = await call(kit.app, "POST", TASKS, content=[], headers=JSON_TYPE | {"Content-Length": "5"})
@@ -110,7 +110,7 @@ def held(max_in_work: int) -> tuple[GatewayKit, Held]:
     plain = GatewayKit()
     queue = Held(make_spec("held"), clock=plain.clock, serializer=plain.serializer)
     queue.go, queue.asked = asyncio.Event(), asyncio.Semaphore(0)
-    return GatewayKit(Limits(max_in_work=max_in_work), extra={"held": queue}), queue
+    return GatewayKit(RequestLimits(max_in_work=max_in_work), extra={"held": queue}), queue
 
 
 async def held_requests(kit: GatewayKit, queue: Held, number: int) -> Sequence["asyncio.Task[Answer]"]:
@@ -160,7 +160,7 @@ async def stalled(kit: GatewayKit) -> Answer:
 
 async def test_slow_body_is_given_up() -> None:
     """A body that is not complete in time is answered 503, and its connection closed."""
-    kit = GatewayKit(Limits(body_timeout=timedelta(milliseconds=80)))
+    kit = GatewayKit(RequestLimits(body_timeout=timedelta(milliseconds=80)))
     answer = await stalled(kit)
     assert (503, "overloaded", "close") == (answer.status, answer.json()["code"], answer.headers["connection"])
     assert "took too long" in answer.json()["detail"]
@@ -168,7 +168,7 @@ async def test_slow_body_is_given_up() -> None:
 
 async def test_oldest_body_makes_room_for_a_new_one() -> None:
     """Where as many bodies are coming in as may, the one that takes longest is given up for the next."""
-    kit = GatewayKit(Limits(max_receiving=2))
+    kit = GatewayKit(RequestLimits(max_receiving=2))
     first, second = (asyncio.create_task(stalled(kit)) for _ in range(2))
     await asyncio.sleep(0)
     assert 202 == (await call(kit.app, "POST", TASKS, json={"type": "a"})).status
@@ -187,22 +187,22 @@ async def test_answer_that_has_begun_is_broken_off() -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await call(Gate(breaks_off, GatewayKit().parts()), "GET", "/")
+        await call(AdmissionMiddleware(breaks_off, GatewayKit().dependencies()), "GET", "/")
 
 
 async def test_body_can_be_received_once_more() -> None:
-    """Code that knows nothing of the gate reads the body as it would from the server."""
+    """Code that knows nothing of the middleware reads the body as it would from the server."""
     received: list[Message] = []
 
     async def reads(scope: Scope, receive: Receive, send: Send) -> None:
         received.extend([await receive(), await receive()])
 
-    await call(Gate(reads, GatewayKit().parts()), "POST", "/", content=[b"a", b"b"])
+    await call(AdmissionMiddleware(reads, GatewayKit().dependencies()), "POST", "/", content=[b"a", b"b"])
     assert [{"type": "http.request", "body": b"ab", "more_body": False}, {"type": "http.disconnect"}] == received
 
 
 async def test_what_is_no_request_passes_through() -> None:
-    """The gate guards HTTP requests only."""
+    """The middleware guards HTTP requests only."""
     passed: list[str] = []
 
     async def other(scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,14 +214,14 @@ async def test_what_is_no_request_passes_through() -> None:
     async def send(message: Message) -> None:
         pass
 
-    await Gate(other, GatewayKit().parts())({"type": "lifespan"}, receive, send)
+    await AdmissionMiddleware(other, GatewayKit().dependencies())({"type": "lifespan"}, receive, send)
     assert ["lifespan"] == passed
 
 
 async def test_two_gateways_may_share_a_registry() -> None:
     """The metric is registered once; the second gateway counts nothing, but serves."""
     kit = GatewayKit()
-    second = create_app(kit.parts())
+    second = create_app(kit.dependencies())
     assert [200, 200] == [(await call(app, "GET", "/healthz")).status for app in (kit.app, second)]
     labels = {"handler": "/healthz", "method": "GET", "status": "2xx"}
     assert 1 == kit.registry.get_sample_value("http_request_duration_seconds_count", labels)

@@ -1,4 +1,4 @@
-"""Who may come in, and what for."""
+"""Authentication, scopes, bound keys and rates."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.domain.operators.rates import RateLimit
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.routing import RawRoute
 from tests.support.clock import START
 from tests.support.gateway import GatewayKit
@@ -22,7 +22,7 @@ EVERY_SCOPE = tuple(KeyScope)
 
 def guarded(*keys: object, **options: bool) -> GatewayKit:
     """Return a gateway that asks for one of ``keys``."""
-    return GatewayKit(door=Door(keys, **options))  # type: ignore[arg-type]  # each is an ApiKey
+    return GatewayKit(authenticator=Authenticator(keys, **options))  # type: ignore[arg-type]  # each is an ApiKey
 
 
 def routes(kit: GatewayKit) -> Iterator[tuple[str, str, RawRoute]]:
@@ -42,7 +42,7 @@ def filled(path: str) -> str:
 
 
 def test_every_route_declares_its_scope(kit: GatewayKit) -> None:
-    """A route without one would be for admins only, and undocumented: nobody means that."""
+    """A route without one would be for admins only, and undocumented."""
     undeclared = [f"{method} {path}" for method, path, route in routes(kit) if route.key_scope is None]
 
     assert [] == undeclared
@@ -60,7 +60,7 @@ def test_documented_scope_is_the_one_that_is_checked(kit: GatewayKit) -> None:
         assert {"401", "403", "429"} <= operation["responses"].keys()
 
 
-async def test_no_route_is_open_to_whoever_has_no_key() -> None:
+async def test_no_route_is_open_without_a_key() -> None:
     """Each answers 401 with a challenge, whatever else would be wrong with the request."""
     kit = guarded(api_key("secret", *EVERY_SCOPE))
 
@@ -88,7 +88,7 @@ async def test_route_opens_to_its_own_scope_alone(scope: KeyScope) -> None:
     "path", ["/v1", "/v1/nothing", "/nothing", "/", "/V1/queues", "//v1/queues", "/healthz/", "/docs/x"]
 )
 async def test_what_is_not_there_is_hidden_too(path: str) -> None:
-    """Without a key nobody learns which paths there are; with one it is 404."""
+    """Without a key the answer does not say which paths there are; with one it is 404."""
     kit = guarded(api_key("secret", *EVERY_SCOPE))
 
     assert 401 == (await call(kit.app, "GET", path)).status
@@ -157,17 +157,17 @@ async def test_expired_key_counts_no_more() -> None:
 
 
 async def test_keys_change_without_a_restart() -> None:
-    """The old one goes, the new one comes; with an empty list nobody comes in."""
-    door = Door([api_key("old", KeyScope.READ)])
-    kit = GatewayKit(door=door)
+    """A key counts while it is in the list; an empty list refuses every request."""
+    authenticator = Authenticator([api_key("old", KeyScope.READ)])
+    kit = GatewayKit(authenticator=authenticator)
 
     async def statuses() -> list[int]:
         return [(await call(kit.app, "GET", "/v1/queues", headers=bearer(key))).status for key in ("old", "new")]
 
     assert [200, 401] == await statuses()
-    door.change_keys([api_key("old", KeyScope.READ), api_key("new", KeyScope.READ)])
+    authenticator.change_keys([api_key("old", KeyScope.READ), api_key("new", KeyScope.READ)])
     assert [200, 200] == await statuses()
-    door.change_keys([])
+    authenticator.change_keys([])
     assert [401, 401] == await statuses()
 
 
@@ -178,7 +178,7 @@ async def test_no_keys_let_everybody_in(kit: GatewayKit) -> None:
 
 
 async def test_service_paths_are_open_unless_they_are_guarded() -> None:
-    """Health and metrics answer without a key, or with one that may read where the door guards them too."""
+    """Health and metrics answer without a key, or with one that may read where the gateway guards them too."""
     paths = ("/healthz", "/readyz", "/metrics")
     key = api_key("secret", KeyScope.READ)
     open_kit, closed_kit = guarded(key), guarded(key, guards_service=True)
@@ -187,7 +187,7 @@ async def test_service_paths_are_open_unless_they_are_guarded() -> None:
         assert 200 == (await call(open_kit.app, "GET", path)).status
         assert 401 == (await call(closed_kit.app, "GET", path)).status
         assert 200 == (await call(closed_kit.app, "GET", path, headers=bearer("secret"))).status
-        closed_kit.door.change_keys([api_key("enqueuer", KeyScope.ENQUEUE), key])
+        closed_kit.authenticator.change_keys([api_key("enqueuer", KeyScope.ENQUEUE), key])
         assert 403 == (await call(closed_kit.app, "GET", path, headers=bearer("enqueuer"))).status
 
 
@@ -198,7 +198,7 @@ async def test_contract_is_open() -> None:
     assert [200, 200] == [(await call(kit.app, "GET", path)).status for path in ("/docs", "/openapi.json")]
 
 
-async def test_stranger_costs_no_memory() -> None:
+async def test_request_without_a_key_costs_no_memory() -> None:
     """Nothing of a body is read before its key is known: the 401 comes while it is still to be sent."""
     kit = guarded(api_key("secret", KeyScope.ENQUEUE))
 
@@ -259,9 +259,9 @@ async def test_reload_does_not_fill_the_buckets() -> None:
         return (await call(kit.app, "GET", "/v1/queues", headers=bearer("secret"))).status
 
     assert [200, 429] == [await status(), await status()]
-    kit.door.change_keys([api_key("secret", KeyScope.READ, rate_limit=slow)])
+    kit.authenticator.change_keys([api_key("secret", KeyScope.READ, rate_limit=slow)])
     assert 429 == await status()
-    kit.door.change_keys([api_key("secret", KeyScope.READ, rate_limit=fast)])
+    kit.authenticator.change_keys([api_key("secret", KeyScope.READ, rate_limit=fast)])
     assert 200 == await status()
 
 
@@ -297,14 +297,14 @@ async def test_refused_request_with_a_body_ends_its_connection() -> None:
 )
 async def test_pages_in_a_browser_do_not_come_in_without_a_key(headers: dict[str, str], status: int) -> None:
     """Neither from their own site, nor by a name of theirs that leads to this machine (DNS rebinding)."""
-    kit = GatewayKit(door=Door(local=True))
+    kit = GatewayKit(authenticator=Authenticator(local=True))
 
     assert status == (await call(kit.app, "POST", "/v1/queues/tasks/pause", headers=headers)).status
 
 
 async def test_keys_open_every_name_of_the_machine() -> None:
     """A page has no key, so that its origin does not matter any more."""
-    kit = GatewayKit(door=Door([api_key("secret", KeyScope.READ)], local=True))
+    kit = GatewayKit(authenticator=Authenticator([api_key("secret", KeyScope.READ)], local=True))
     headers = {"Host": "gateway.example.com", "Origin": "https://other.example", **bearer("secret")}
 
     assert 200 == (await call(kit.app, "GET", "/v1/queues", headers=headers)).status

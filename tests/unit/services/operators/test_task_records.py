@@ -4,6 +4,7 @@ import pytest
 
 from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.errors import (
+    InvalidCursorError,
     LedgerDisabledError,
     LedgerUnavailableError,
     TaskAlreadyEndedError,
@@ -11,7 +12,7 @@ from mcp_queue.domain.errors import (
 )
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import TaskStatus
-from mcp_queue.domain.task_states import InvalidCursorError, TaskFilter
+from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.services.operators.task_records import TaskRecords
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.consumer import standard

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, and_, or_
 
-from mcp_queue.domain.task_states import InvalidCursorError, Page, decode_cursor, encode_cursor, microseconds, moment
+from mcp_queue.domain.errors import InvalidCursorError
+from mcp_queue.domain.task_states import Page, decode_cursor, encode_cursor, microseconds, moment
 
 Item = TypeVar("Item")
 
@@ -22,11 +23,11 @@ def after(
     """
     of, micros, last = decode_cursor(cursor, str, int, str)
     if of != time.key:
-        raise InvalidCursorError("no such cursor")
+        raise InvalidCursorError
     try:
         at = moment(int(micros))
     except OverflowError as error:
-        raise InvalidCursorError("no such cursor") from error
+        raise InvalidCursorError from error
     # The first half alone bounds the index; a comparison of pairs would not on SQLite.
     if oldest_first:
         return and_(time >= at, or_(time > at, name > last))

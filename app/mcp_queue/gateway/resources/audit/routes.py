@@ -1,4 +1,4 @@
-"""What operators did."""
+"""Routes of the audit log."""
 
 import re
 
@@ -7,13 +7,11 @@ from starlette.responses import Response
 
 from mcp_queue.domain.operators.audit import AuditEntry
 from mcp_queue.domain.operators.keys import KeyScope
-from mcp_queue.domain.task_states import Page
-from mcp_queue.gateway.resources.dead_letters.schemas import AuditView
-from mcp_queue.gateway.resources.dead_letters.views import audit_members
-from mcp_queue.gateway.resources.schemas import PageQuery
-from mcp_queue.gateway.resources.views import answer
-from mcp_queue.gateway.server.queries import add_query_route, paged, read_query
-from mcp_queue.gateway.server.request import Incoming
+from mcp_queue.gateway.answers import answer
+from mcp_queue.gateway.resources.audit.schemas import AuditEntryView, AuditView
+from mcp_queue.gateway.resources.requests import PageQuery
+from mcp_queue.gateway.server.queries import add_query_route, read_query
+from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.services.operators.audit import Auditor
 
 _QUEUE = re.compile(r"/v1/queues/([^/]+)")
@@ -40,18 +38,19 @@ class AuditRoutes:
             summary="What did operators do?",
         )
 
-    async def list_audit_entries(self, request: Incoming) -> Response:
+    async def list_audit_entries(self, request: GatewayRequest) -> Response:
         """Show what operators did, the latest first.
 
-        A key that is bound to queues sees what was done to those: its pages may be shorter than asked for.
+        A key that is bound to queues sees what was done to those, so its pages may be shorter than `limit`.
         """
         query = read_query(request, PageQuery)
-        found = await paged(self._auditor.entries(limit=query.limit, cursor=query.cursor))
-        reached = tuple(entry for entry in found.items if request.caller.reaches(_queue_of(entry)))
-        return answer(audit_members(Page(reached, found.next_cursor)))
+        found = await self._auditor.entries(limit=query.limit, cursor=query.cursor)
+        reached = (entry for entry in found.items if request.caller.reaches(_queue_of(entry)))
+        entries = [AuditEntryView.model_validate(entry) for entry in reached]
+        return answer(AuditView(entries=entries, next_cursor=found.next_cursor))
 
 
 def _queue_of(entry: AuditEntry) -> str | None:
-    """Return the queue that an action was done to, by the path in its target."""
+    """Return the queue that the path of the entry's target names."""
     match = _QUEUE.match(entry.target)
     return match[1] if match else None

@@ -1,29 +1,29 @@
-"""Redrives in the background."""
+"""Routes of redrives in the background."""
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from mcp_queue.domain.operators.keys import KeyScope
-from mcp_queue.gateway.openapi import json_body
-from mcp_queue.gateway.resources.actors import actor_of
+from mcp_queue.gateway.answers import answer
 from mcp_queue.gateway.resources.dead_letters.schemas import RedriveView
-from mcp_queue.gateway.resources.dead_letters.views import progress_members
-from mcp_queue.gateway.resources.schemas import NoMembers
-from mcp_queue.gateway.resources.views import answer
+from mcp_queue.gateway.resources.requests import no_members
 from mcp_queue.gateway.server.auth import check_queue
-from mcp_queue.gateway.server.request import Incoming
-from mcp_queue.gateway.server.routing import RedriveId, add_route
+from mcp_queue.gateway.server.request import GatewayRequest
+from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.dead_letters.interface import DeadLetters
 from mcp_queue.services.operators.audit import Auditor
+
+_RedriveId = Annotated[str, Path(description="Id of the redrive.")]
 
 
 class RedriveRoutes:
     """``/v1/redrives``."""
 
     def __init__(self, dead_letters: DeadLetters, auditor: Auditor) -> None:
-        """Show how far redrives of ``dead_letters`` came, and tell ``auditor`` who stopped one."""
+        """Show and stop redrives of ``dead_letters``; ``auditor`` notes who stopped one."""
         self._dead_letters = dead_letters
         self._auditor = auditor
 
@@ -31,7 +31,7 @@ class RedriveRoutes:
         """Register the routes."""
         add = partial(add_route, router, tags=["Dead letters"], view=RedriveView)
         one = "/v1/redrives/{redrive_id}"
-        codes = ("not_found", "backend_unavailable", "ledger_disabled")
+        codes = ("not_found", "backend_unavailable", "ledger_disabled", "not_supported")
         add(f"GET {one}", self.get_redrive, scope=KeyScope.READ, refused=codes, summary="Show a redrive")
         add(
             f"POST {one}/cancel",
@@ -39,19 +39,19 @@ class RedriveRoutes:
             scope=KeyScope.OPERATE,
             refused=(*codes, "malformed_json"),
             summary="Stop a redrive",
-            openapi_extra={"requestBody": json_body(NoMembers, {}, required=False)},
+            body=no_members(),
         )
 
-    async def get_redrive(self, request: Incoming, redrive_id: RedriveId) -> Response:
-        """Show how far a redrive came."""
+    async def get_redrive(self, request: GatewayRequest, redrive_id: _RedriveId) -> Response:
+        """Show the progress of a redrive."""
         progress = await self._dead_letters.redrive(redrive_id)
         check_queue(request.caller, progress.queue)
-        return answer(progress_members(progress))
+        return answer(RedriveView.model_validate(progress))
 
-    async def cancel_redrive(self, request: Incoming, redrive_id: RedriveId) -> Response:
-        """Stop a redrive that still runs. What was sent stays sent; one that has ended stays as it is."""
-        request.no_body()
+    async def cancel_redrive(self, request: GatewayRequest, redrive_id: _RedriveId) -> Response:
+        """Stop a redrive that still runs. Tasks that were sent stay sent. A redrive that has ended stays as it is."""
+        request.check_no_members()
         check_queue(request.caller, (await self._dead_letters.redrive(redrive_id)).queue)
         progress = await self._dead_letters.cancel_redrive(redrive_id)
-        await self._auditor.note(actor_of(request), "cancel", f"/v1/redrives/{redrive_id}")
-        return answer(progress_members(progress))
+        await self._auditor.note(request.actor, "cancel", f"/v1/redrives/{redrive_id}")
+        return answer(RedriveView.model_validate(progress))

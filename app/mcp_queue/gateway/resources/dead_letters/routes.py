@@ -1,4 +1,4 @@
-"""Dead letters: looking at them, sending them again, and deleting them."""
+"""Routes of dead letters: show, redrive and delete them."""
 
 from functools import partial
 
@@ -7,9 +7,7 @@ from starlette.responses import Response
 
 from mcp_queue.domain.dead_letters.reading import RedriveProgress
 from mcp_queue.domain.operators.keys import KeyScope
-from mcp_queue.gateway.openapi import json_body
-from mcp_queue.gateway.resources.actors import actor_of
-from mcp_queue.gateway.resources.confirmation import confirm
+from mcp_queue.gateway.answers import answer
 from mcp_queue.gateway.resources.dead_letters.schemas import (
     DeadLetterDetailsView,
     DeadLetterList,
@@ -19,22 +17,15 @@ from mcp_queue.gateway.resources.dead_letters.schemas import (
     RedriveOutcomeView,
     RedriveRequest,
     RedriveView,
-    dead_letters_of,
+    chosen_dead_letters,
 )
-from mcp_queue.gateway.resources.dead_letters.views import (
-    details_members,
-    list_members,
-    outcome_members,
-    progress_members,
-    summary_members,
-)
-from mcp_queue.gateway.resources.redaction import seen_by
-from mcp_queue.gateway.resources.schemas import PurgeRequest, TaskView
-from mcp_queue.gateway.resources.views import answer, task_members
+from mcp_queue.gateway.resources.requests import PurgeRequest, QueueName, TaskId, check_confirmed
+from mcp_queue.gateway.resources.tasks.schemas import TaskView
 from mcp_queue.gateway.server.auth import check_scope
-from mcp_queue.gateway.server.queries import add_query_route, paged, read_query
-from mcp_queue.gateway.server.request import Incoming
-from mcp_queue.gateway.server.routing import QueueName, TaskId, add_route
+from mcp_queue.gateway.server.documentation import RequestBody
+from mcp_queue.gateway.server.queries import add_query_route, read_query
+from mcp_queue.gateway.server.request import GatewayRequest
+from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.dead_letters.edits import DeadLetterEdits
 from mcp_queue.services.dead_letters.interface import DeadLetters
 from mcp_queue.services.enqueueing.validation import validated
@@ -43,10 +34,10 @@ from mcp_queue.services.operators.audit import Auditor
 _DLQ = "/v1/queues/{queue}/dlq"
 _ONE = f"{_DLQ}/tasks/{{task_id}}"
 _TAGS = ["Dead letters"]
-_REFUSED = ("queue_not_found", "not_found", "backend_unavailable", "ledger_disabled")
+_REFUSED = ("queue_not_found", "not_found", "backend_unavailable", "ledger_disabled", "not_supported")
 _EDITS = {
     "As it was": {},
-    "With another receiver": {"callback_url": "https://example.com/hooks/mended", "max_retries": 5},
+    "To another URL": {"callback_url": "https://example.com/hooks/mended", "max_retries": 5},
 }
 _SELECTIONS = {
     "Everything that timed out, ten a second": {"filter": {"reason": "timed out"}, "max_per_second": 10},
@@ -59,19 +50,19 @@ class DeadLetterRoutes:
     """``/v1/queues/{queue}/dlq``."""
 
     def __init__(self, dead_letters: DeadLetters, auditor: Auditor) -> None:
-        """Show ``dead_letters``, and tell ``auditor`` who did what to them."""
+        """Show and change ``dead_letters``; ``auditor`` notes who did what to them."""
         self._dead_letters = dead_letters
         self._auditor = auditor
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
-        self._add_looking(router)
+        self._add_reading(router)
         self._add_redriving(router)
         self._add_deleting(router)
 
-    def _add_looking(self, router: APIRouter) -> None:
-        look = partial(add_route, router, tags=_TAGS, scope=KeyScope.READ)
-        look(
+    def _add_reading(self, router: APIRouter) -> None:
+        read = partial(add_route, router, tags=_TAGS, scope=KeyScope.READ)
+        read(
             f"GET {_DLQ}",
             self.get_dead_letters,
             view=DeadLetterSummaryView,
@@ -87,9 +78,9 @@ class DeadLetterRoutes:
             refused=_REFUSED,
             scope=KeyScope.READ,
             tags=_TAGS,
-            summary="List them",
+            summary="List dead letters",
         )
-        look(
+        read(
             f"GET {_ONE}",
             self.get_dead_letter,
             view=DeadLetterDetailsView,
@@ -98,27 +89,27 @@ class DeadLetterRoutes:
         )
 
     def _add_redriving(self, router: APIRouter) -> None:
-        change = partial(add_route, router, tags=_TAGS, scope=KeyScope.OPERATE)
+        operate = partial(add_route, router, tags=_TAGS, scope=KeyScope.OPERATE)
         sending = (
             *_REFUSED, "malformed_json", "queue_full", "rate_limited", "delay_not_supported", "task_too_large",
         )  # fmt: skip
-        change(
+        operate(
             f"POST {_ONE}/redrive",
             self.redrive_dead_letter,
             view=TaskView,
             refused=(*sending, "task_not_found"),
             summary="Send one again",
             response_description="The task is in its queue again.",
-            openapi_extra={"requestBody": json_body(DeadLetterEdits, _EDITS, required=False)},
+            body=RequestBody(DeadLetterEdits, _EDITS, required=False),
         )
-        change(
+        operate(
             f"POST {_DLQ}/redrive",
             self.redrive_dead_letters,
             view=RedriveOutcomeView,
             refused=sending,
             summary="Send many again",
             responses={202: {"model": RedriveView, "description": "They are sent in the background."}},
-            openapi_extra={"requestBody": json_body(RedriveRequest, _SELECTIONS)},
+            body=RequestBody(RedriveRequest, _SELECTIONS),
         )
 
     def _add_deleting(self, router: APIRouter) -> None:
@@ -140,67 +131,64 @@ class DeadLetterRoutes:
             view=DeadLetterPurgeView,
             refused=(*_REFUSED, "malformed_json", "confirmation_mismatch", "rate_limited"),
             summary="Delete all",
-            openapi_extra={"requestBody": json_body(PurgeRequest, {"Those of tasks": {"confirm": "tasks"}})},
+            body=RequestBody(PurgeRequest, {"Those of tasks": {"confirm": "tasks"}}),
         )
 
-    async def get_dead_letters(self, _: Incoming, queue: QueueName) -> Response:
-        """Count what waits for a person."""
-        return answer(summary_members(await self._dead_letters.summary(queue)))
+    async def get_dead_letters(self, _: GatewayRequest, queue: QueueName) -> Response:
+        """Count the dead letters that wait for a person."""
+        return answer(DeadLetterSummaryView.of(await self._dead_letters.summary(queue)))
 
-    async def list_dead_letters(self, request: Incoming, queue: QueueName) -> Response:
-        """Show dead letters, the newest first. Looking never changes anything."""
+    async def list_dead_letters(self, request: GatewayRequest, queue: QueueName) -> Response:
+        """Show dead letters, the newest first. Reading them never changes anything."""
         query = read_query(request, DeadLetterQuery)
-        listing = self._dead_letters.list_dead_letters(
-            dead_letters_of(queue, query), limit=query.limit, cursor=query.cursor
+        found = await self._dead_letters.list_dead_letters(
+            chosen_dead_letters(queue, query), limit=query.limit, cursor=query.cursor
         )
-        return answer(list_members(await paged(listing), queue))
+        return answer(DeadLetterList.of(found, queue))
 
-    async def get_dead_letter(self, request: Incoming, queue: QueueName, task_id: TaskId) -> Response:
+    async def get_dead_letter(self, request: GatewayRequest, queue: QueueName, task_id: TaskId) -> Response:
         """Show one dead letter with its payload and attempts."""
-        return answer(seen_by(request.caller, details_members(await self._dead_letters.get(queue, task_id), queue)))
+        details = await self._dead_letters.get(queue, task_id)
+        return answer(DeadLetterDetailsView.of_details(details, queue).visible_to(request.caller))
 
-    async def redrive_dead_letter(self, request: Incoming, queue: QueueName, task_id: TaskId) -> Response:
-        """Send one task back to its queue, with edits where there are any. It keeps its id and begins anew."""
+    async def redrive_dead_letter(self, request: GatewayRequest, queue: QueueName, task_id: TaskId) -> Response:
+        """Send one task back to its queue, with optional edits. It keeps its id, and its attempts begin again."""
         edits = validated(DeadLetterEdits, request.json_value() if request.content else {})
         if edits.callback_url is not None:
-            # Whoever names the receiver is sent the payload.
+            # The payload goes to the URL that the caller names.
             check_scope(request.caller, KeyScope.PAYLOADS)
-        actor = actor_of(request)
-        enqueued = await self._dead_letters.redrive_one(queue, task_id, edits, actor)
-        await self._auditor.note(actor, "redrive", f"{_path(queue)}/tasks/{task_id}", 1)
-        return answer(seen_by(request.caller, task_members(enqueued)))
+        enqueued = await self._dead_letters.redrive_one(queue, task_id, edits, request.actor)
+        await self._auditor.note(request.actor, "redrive", f"{_path(queue)}/tasks/{task_id}", 1)
+        return answer(TaskView.of(enqueued).visible_to(request.caller))
 
-    async def redrive_dead_letters(self, request: Incoming, queue: QueueName) -> Response:
-        """Send many tasks back: up to 1,000 at once, more or at a rate in the background."""
+    async def redrive_dead_letters(self, request: GatewayRequest, queue: QueueName) -> Response:
+        """Send many tasks back. Up to 1,000 without a rate are sent at once, others in the background."""
         wanted = validated(RedriveRequest, request.json_value())
-        actor = actor_of(request)
         done = await self._dead_letters.redrive_many(
-            dead_letters_of(queue, wanted.filter, wanted.ids),
-            actor,
+            chosen_dead_letters(queue, wanted.filter, wanted.ids),
+            request.actor,
             dry_run=wanted.dry_run,
             max_per_second=wanted.max_per_second,
         )
         if not wanted.dry_run:
             count = done.matched if isinstance(done, RedriveProgress) else done.redriven
-            await self._auditor.note(actor, "redrive", _path(queue), count)
+            await self._auditor.note(request.actor, "redrive", _path(queue), count)
         if isinstance(done, RedriveProgress):
-            return answer(progress_members(done), 202, {"Location": f"/v1/redrives/{done.id}"})
-        return answer(outcome_members(done))
+            return answer(RedriveView.model_validate(done), 202, {"Location": f"/v1/redrives/{done.id}"})
+        return answer(RedriveOutcomeView.of(done))
 
-    async def delete_dead_letter(self, request: Incoming, queue: QueueName, task_id: TaskId) -> Response:
+    async def delete_dead_letter(self, request: GatewayRequest, queue: QueueName, task_id: TaskId) -> Response:
         """Delete one dead letter for good."""
-        actor = actor_of(request)
-        await self._dead_letters.delete(queue, task_id, actor)
-        await self._auditor.note(actor, "delete", f"{_path(queue)}/tasks/{task_id}", 1)
+        await self._dead_letters.delete(queue, task_id, request.actor)
+        await self._auditor.note(request.actor, "delete", f"{_path(queue)}/tasks/{task_id}", 1)
         return Response(status_code=204)
 
-    async def purge_dead_letters(self, request: Incoming, queue: QueueName) -> Response:
+    async def purge_dead_letters(self, request: GatewayRequest, queue: QueueName) -> Response:
         """Delete every dead letter of a queue for good."""
-        confirm(request, queue)
-        actor = actor_of(request)
-        purged = await self._dead_letters.purge(queue, actor)
-        await self._auditor.note(actor, "purge", _path(queue), purged)
-        return answer({"purged": purged})
+        check_confirmed(request, queue)
+        purged = await self._dead_letters.purge(queue, request.actor)
+        await self._auditor.note(request.actor, "purge", _path(queue), purged)
+        return answer(DeadLetterPurgeView(purged=purged))
 
 
 def _path(queue: str) -> str:

@@ -1,12 +1,21 @@
-"""What requests about dead letters, and the answers to them, look like."""
+"""Requests about dead letters, and the answers to them."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, RedriveStatus
-from mcp_queue.gateway.resources.schemas import PageQuery, optional, redacted
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, RedriveStatus
+from mcp_queue.domain.dead_letters.reading import (
+    DeadLetterDetails,
+    DeadLetterPage,
+    DeadLetterSummary,
+    RedriveOutcome,
+    RedriveRefusal,
+)
+from mcp_queue.gateway.answers import AnyJson, TaskContentView, View, optional, redacted
+from mcp_queue.gateway.problems import problem_of
+from mcp_queue.gateway.resources.requests import PageQuery
 from mcp_queue.gateway.resources.tasks.schemas import AttemptView
 from mcp_queue.services.enqueueing.request import Time, TypeName
 
@@ -15,7 +24,7 @@ MAX_RATE = 10_000
 
 _Type = Annotated[TypeName | None, Field(description="Only tasks of this type.")]
 _Reason = Annotated[
-    str | None, Field(min_length=1, max_length=1024, description="Only where the reason has this in it, in any case.")
+    str | None, Field(min_length=1, max_length=1024, description="Only if this text is in the reason, in any case.")
 ]
 _After = Annotated[Time | None, Field(description="Only what failed after this.")]
 _Before = Annotated[Time | None, Field(description="Only what failed before this.")]
@@ -31,7 +40,7 @@ class DeadLetterQuery(PageQuery):
 
 
 class DeadLetterConditions(BaseModel):
-    """Dead letters that meet every condition that is there."""
+    """Dead letters that meet every condition given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -54,13 +63,13 @@ class RedriveRequest(BaseModel):
 
     ids: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=1024)]] | None,
-        Field(min_length=1, max_length=MAX_IDS, description="Those with these ids, as far as there are any."),
+        Field(min_length=1, max_length=MAX_IDS, description="Dead letters with these ids. Unknown ids are ignored."),
     ] = None
-    filter: Annotated[DeadLetterConditions | None, Field(description="Those that it fits.")] = None
-    all: Annotated[Literal[True] | None, Field(description="Every one.")] = None
+    filter: Annotated[DeadLetterConditions | None, Field(description="Dead letters that it matches.")] = None
+    all: Annotated[Literal[True] | None, Field(description="Every dead letter.")] = None
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
     max_per_second: Annotated[
-        float | None, Field(ge=0.01, le=MAX_RATE, strict=False, description="Redrive in the background, at this rate.")
+        float | None, Field(ge=0.01, le=MAX_RATE, strict=False, description="Redrive in the background at this rate.")
     ] = None
 
     @model_validator(mode="after")
@@ -70,10 +79,10 @@ class RedriveRequest(BaseModel):
         return self
 
 
-def dead_letters_of(
+def chosen_dead_letters(
     queue: str, chosen: DeadLetterQuery | DeadLetterConditions | None = None, ids: list[str] | None = None
 ) -> DeadLetterFilter:
-    """Return which dead letters of ``queue`` are meant."""
+    """Return the filter for what a request names of the dead letters of ``queue``."""
     if chosen is None:
         return DeadLetterFilter(queue=queue, ids=None if ids is None else tuple(ids))
     return DeadLetterFilter(
@@ -85,16 +94,25 @@ def dead_letters_of(
     )
 
 
-class DeadLetterSummaryView(BaseModel):
-    """How many dead letters of a queue wait, and since when; `null` where nobody can tell."""
+class DeadLetterSummaryView(View):
+    """How many dead letters of a queue wait, and since when; `null` where this is not known."""
 
     queue_name: str
     approximate_messages: int | None
     oldest_failed_at: datetime | None
 
+    @classmethod
+    def of(cls, summary: DeadLetterSummary) -> Self:
+        """Return ``summary`` as clients see it."""
+        return cls(
+            queue_name=summary.queue,
+            approximate_messages=summary.waiting,
+            oldest_failed_at=summary.oldest_failed_at,
+        )
 
-class DeadLetterView(BaseModel):
-    """A dead letter. What only a task has is `null` where the body of the message is none."""
+
+class DeadLetterView(View):
+    """A dead letter. If the body of the message is not a task, the members that only a task has are `null`."""
 
     id: str
     type: str | None
@@ -111,43 +129,84 @@ class DeadLetterView(BaseModel):
     callback_url: str | None
     group: str | None
 
+    @classmethod
+    def of(cls, dead_letter: DeadLetter, queue: str) -> Self:
+        """Return ``dead_letter`` as clients see it among those of ``queue``."""
+        return cls.model_validate(_members(dead_letter, queue))
 
-class DeadLetterList(BaseModel):
+
+class DeadLetterList(View):
     """Dead letters, the newest first."""
 
     tasks: list[DeadLetterView]
     next_cursor: str | None
-    sampled: bool = optional("Present without a ledger: the list is a sample of what lies in the dead-letter queue.")
+    sampled: bool = optional("Present without a ledger: the list is a sample of the dead-letter queue.")
+
+    @classmethod
+    def of(cls, page: DeadLetterPage, queue: str) -> Self:
+        """Return a page of the dead letters of ``queue``."""
+        tasks = [DeadLetterView.of(dead_letter, queue) for dead_letter in page.dead_letters]
+        return cls(tasks=tasks, next_cursor=page.next_cursor, sampled=page.sampled)
 
 
-class DeadLetterDetailsView(DeadLetterView):
+class DeadLetterDetailsView(DeadLetterView, TaskContentView):
     """A dead letter with its payload, and its attempts since it was last redriven."""
 
-    payload: JsonValue
-    body: str = optional("Present where the body of the message is no task: that body.")
+    payload: AnyJson
+    body: str = optional("Present where the body of the message is not a task: that body.")
     history: list[AttemptView]
     redacted: bool = redacted()
 
+    @classmethod
+    def of_details(cls, details: DeadLetterDetails, queue: str) -> Self:
+        """Return ``details`` as clients see them among the dead letters of ``queue``."""
+        dead_letter = details.dead_letter
+        task = dead_letter.task
+        content = {"payload": None, "body": dead_letter.body} if task is None else {"payload": task.payload}
+        return cls.model_validate({**_members(dead_letter, queue), **content, "history": details.attempts})
 
-class RefusalView(BaseModel):
+    def hidden_content(self) -> dict[str, object]:
+        """Return no payload and no body."""
+        return {"payload": None, "body": None}
+
+
+class RefusalView(View):
     """Why a dead letter was not redriven."""
 
     id: str
     code: str
     detail: str
 
+    @classmethod
+    def of(cls, refusal: RedriveRefusal) -> Self:
+        """Return ``refusal`` as clients see it; an error that is not for them is raised."""
+        problem = problem_of(refusal.error)
+        if problem is None:
+            raise refusal.error
+        return cls(id=refusal.task_id, code=problem.code, detail=problem.detail)
 
-class RedriveOutcomeView(BaseModel):
-    """What became of the dead letters that were meant."""
+
+class RedriveOutcomeView(View):
+    """How a redrive of several dead letters ended."""
 
     matched: int
     redriven: int
     failed: list[RefusalView]
     sampled: bool = optional("Present without a ledger: there may be others that were not looked at.")
 
+    @classmethod
+    def of(cls, outcome: RedriveOutcome) -> Self:
+        """Return ``outcome`` as clients see it."""
+        return cls(
+            matched=outcome.matched,
+            redriven=outcome.redriven,
+            failed=[RefusalView.of(refusal) for refusal in outcome.refused],
+            sampled=outcome.sampled,
+        )
 
-class RedriveView(BaseModel):
-    """A redrive in the background, and how far it came."""
+
+class RedriveView(View):
+    """A redrive in the background, and its progress."""
 
     id: str
     status: RedriveStatus
@@ -156,24 +215,28 @@ class RedriveView(BaseModel):
     failed: int
 
 
-class DeadLetterPurgeView(BaseModel):
+class DeadLetterPurgeView(View):
     """How many dead letters were deleted; `null` where the backend does not say."""
 
     purged: int | None
 
 
-class AuditEntryView(BaseModel):
-    """What an operator did, to what, and how many things it touched."""
-
-    at: datetime
-    actor: str
-    action: str
-    target: str
-    count: int | None
-
-
-class AuditView(BaseModel):
-    """What operators did, the latest first."""
-
-    entries: list[AuditEntryView]
-    next_cursor: str | None
+def _members(dead_letter: DeadLetter, queue: str) -> dict[str, object]:
+    task = dead_letter.task
+    return {
+        "id": dead_letter.task_id,
+        "type": task and task.type,
+        "failure_reason": dead_letter.failure_reason,
+        "failed_at": dead_letter.failed_at,
+        # A dead letter whose queue is not known is stored under the name of its dead-letter queue.
+        "original_queue": queue if dead_letter.queue == queue else None,
+        "attempts": dead_letter.attempts,
+        "response_status": dead_letter.response_status,
+        "redrive_count": dead_letter.redrive_count,
+        "priority": task and task.priority,
+        "metadata": task and task.metadata,
+        "created_at": task and task.created_at,
+        "max_retries": task and task.max_retries,
+        "callback_url": task and task.callback_url,
+        "group": task and task.group,
+    }

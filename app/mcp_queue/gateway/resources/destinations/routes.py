@@ -1,4 +1,4 @@
-"""Destinations of callbacks: how they do, and the switch that stops calls to one."""
+"""Routes of callback destinations: their state, and the switch that stops calls to one."""
 
 from functools import partial
 from typing import Annotated
@@ -6,16 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from mcp_queue.domain.formats.serialization import format_time
-from mcp_queue.domain.operators.audit import DestinationView
 from mcp_queue.domain.operators.keys import KeyScope
-from mcp_queue.gateway.openapi import json_body
-from mcp_queue.gateway.resources.actors import actor_of
+from mcp_queue.gateway.answers import answer
 from mcp_queue.gateway.resources.destinations.schemas import DestinationList, DestinationModel
-from mcp_queue.gateway.resources.schemas import NoMembers
-from mcp_queue.gateway.resources.views import answer, page
+from mcp_queue.gateway.resources.requests import no_members
 from mcp_queue.gateway.server.auth import check_queue
-from mcp_queue.gateway.server.request import Incoming
+from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.operators.audit import Auditor
 from mcp_queue.services.operators.destinations import DestinationSwitches
@@ -31,10 +27,10 @@ _Name = Annotated[
 
 
 class DestinationRoutes:
-    """``/v1/destinations``. They belong to no queue, so that a key which is bound to some does not come in."""
+    """``/v1/destinations``. Queues share them, so a key that is bound to queues does not reach them."""
 
     def __init__(self, destinations: DestinationSwitches, auditor: Auditor) -> None:
-        """Show and switch ``destinations``, and tell ``auditor`` who switched which."""
+        """Show and switch ``destinations``; ``auditor`` notes who switched which."""
         self._destinations = destinations
         self._auditor = auditor
 
@@ -58,43 +54,31 @@ class DestinationRoutes:
             refused=(*codes, "not_found", "malformed_json"),
             scope=KeyScope.OPERATE,
             tags=["Destinations"],
-            openapi_extra={"requestBody": json_body(NoMembers, {}, required=False)},
+            body=no_members(),
         )
         one = "/v1/destinations/{name:path}"
         switch(f"POST {one}/pause", self.pause_destination, summary="Stop calls to one")
         switch(f"POST {one}/resume", self.resume_destination, summary="Call it again")
 
-    async def list_destinations(self, request: Incoming) -> Response:
-        """Show every destination by its name, as each consumer sees it."""
+    async def list_destinations(self, request: GatewayRequest) -> Response:
+        """Show every destination by name, as each consumer sees it."""
         check_queue(request.caller, None)
         found = await self._destinations.list_destinations()
-        return answer(page("destinations", [_members(view) for view in found]))
+        destinations = [DestinationModel.of(destination) for destination in found]
+        return answer(DestinationList(destinations=destinations, next_cursor=None))
 
-    async def pause_destination(self, request: Incoming, name: _Name) -> Response:
-        """Let no consumer call a destination within 5 seconds. Its tasks wait, and burn no attempt."""
+    async def pause_destination(self, request: GatewayRequest, name: _Name) -> Response:
+        """Stop all calls to a destination within 5 seconds. Its tasks wait, without using up attempts."""
         return await self._switch(request, name, "pause")
 
-    async def resume_destination(self, request: Incoming, name: _Name) -> Response:
-        """Let consumers call a destination again within 5 seconds."""
+    async def resume_destination(self, request: GatewayRequest, name: _Name) -> Response:
+        """Let consumers call a destination again. They notice within 5 seconds."""
         return await self._switch(request, name, "resume")
 
-    async def _switch(self, request: Incoming, name: str, action: str) -> Response:
+    async def _switch(self, request: GatewayRequest, name: str, action: str) -> Response:
         check_queue(request.caller, None)
-        request.no_body()
+        request.check_no_members()
         switches = {"pause": self._destinations.pause, "resume": self._destinations.resume}
-        view = await switches[action](name)
-        await self._auditor.note(actor_of(request), action, f"/v1/destinations/{view.name}")
-        return answer(_members(view))
-
-
-def _members(view: DestinationView) -> dict[str, object]:
-    consumers = [
-        {
-            "consumer": report.consumer,
-            "state": report.state,
-            "reported_at": format_time(report.reported_at),
-            **report.figures,
-        }
-        for report in view.reports
-    ]
-    return {"name": view.name, "paused": view.paused, "consumers": consumers}
+        destination = await switches[action](name)
+        await self._auditor.note(request.actor, action, f"/v1/destinations/{destination.name}")
+        return answer(DestinationModel.of(destination))

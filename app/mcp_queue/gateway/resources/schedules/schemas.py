@@ -1,15 +1,13 @@
-"""What answers about schedules look like."""
+"""Answers about schedules."""
 
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
-
 from mcp_queue.domain.schedules import Misfire
-from mcp_queue.gateway.resources.schemas import redacted
+from mcp_queue.gateway.answers import TaskContentView, View, redacted
 
 
-class ScheduleView(BaseModel):
+class ScheduleView(TaskContentView):
     """A schedule. `next_run_at` is `null` while it is paused, `last_run_at` before its first tick."""
 
     name: str
@@ -23,8 +21,12 @@ class ScheduleView(BaseModel):
     last_run_at: datetime | None
     redacted: bool = redacted()
 
+    def hidden_content(self) -> dict[str, object]:
+        """Return the task without its payload."""
+        return {"task": {name: value for name, value in self.task.items() if name != "payload"}}
 
-class ScheduleList(BaseModel):
+
+class ScheduleList(View):
     """Schedules by name."""
 
     schedules: list[ScheduleView]

@@ -1,4 +1,4 @@
-"""The API's description, for people and for programs."""
+"""Routes of the API's documentation, for people and for programs."""
 
 from functools import partial
 
@@ -7,7 +7,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import Response
 
 from mcp_queue.domain.formats.strict_json import dumps
-from mcp_queue.gateway.server.request import JSON, Incoming
+from mcp_queue.gateway.answers import JSON
+from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 
 
@@ -25,13 +26,13 @@ class DocumentRoutes:
         add("GET /openapi.json", self.get_openapi)
         add("GET /docs", self.get_docs)
 
-    async def get_openapi(self, _: Incoming) -> Response:
+    async def get_openapi(self, _: GatewayRequest) -> Response:
         """Return the OpenAPI document."""
         if self._openapi is None:
-            # Once: it is large, and whoever reaches the gateway may ask for it.
+            # Once: it is large, and anybody may ask for it.
             self._openapi = dumps(self._app.openapi()).encode()
         return Response(self._openapi, media_type=JSON)
 
-    async def get_docs(self, _: Incoming) -> Response:
+    async def get_docs(self, _: GatewayRequest) -> Response:
         """Return Swagger UI."""
         return get_swagger_ui_html(openapi_url="openapi.json", title=self._app.title)

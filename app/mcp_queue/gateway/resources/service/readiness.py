@@ -1,4 +1,4 @@
-"""Whether this process should get requests."""
+"""Finds out whether this process should get requests."""
 
 import asyncio
 import logging
@@ -14,19 +14,19 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What answers and what does not: ``ok`` or ``unavailable`` by name."""
+class ReadinessReport:
+    """What answers: ``ok`` or ``unavailable`` by name."""
 
     checks: Mapping[str, str]
 
     @property
     def status(self) -> str:
-        """Return ``ok`` if everything answers, else ``degraded``."""
+        """``ok`` if everything answers, else ``degraded``."""
         return "ok" if all(check == "ok" for check in self.checks.values()) else "degraded"
 
 
 class GatewayReadiness:
-    """Asks what the gateway depends on. One queue backend that answers is enough to be ready."""
+    """Asks what the gateway depends on. It is ready if one queue backend answers."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class GatewayReadiness:
         *,
         time_limit: timedelta = timedelta(seconds=2),
     ) -> None:
-        """Ask ``backends`` and, for the report only, ``others``; who is silent for ``time_limit`` is unavailable."""
+        """Ask ``backends`` and, for the report only, ``others``; each has ``time_limit`` to answer."""
         self._backends = backends
         self._others = others or {}
         self._time_limit = time_limit.total_seconds()
         self.started = False  #: set once requests can be served
         self.draining = False  #: set as soon as the process should get no more requests
 
-    async def check(self) -> Report:
+    async def check(self) -> ReadinessReport:
         """Ask everything at once.
 
         Raises:
@@ -58,7 +58,7 @@ class GatewayReadiness:
         if not any(checks[name] == "ok" for name in self._backends):
             message = f"no queue backend answers: {', '.join(self._backends)}"
             raise BackendUnavailableError(message)
-        return Report(checks)
+        return ReadinessReport(checks)
 
     async def _answers(self, name: str, ping: Ping) -> bool:
         try:

@@ -1,6 +1,7 @@
-"""What those ask for who run the gateway."""
+"""Routes for monitoring: health, readiness and metrics."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter
@@ -8,25 +9,25 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
 from mcp_queue.domain.operators.keys import KeyScope
-from mcp_queue.gateway.dependencies import GatewayDependencies
-from mcp_queue.gateway.openapi import security
-from mcp_queue.gateway.resources.schemas import HealthView, ReadinessView
-from mcp_queue.gateway.resources.views import answer
-from mcp_queue.gateway.server.request import Incoming
+from mcp_queue.gateway.answers import answer
+from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
+from mcp_queue.gateway.resources.service.schemas import HealthView, ReadinessView
+from mcp_queue.gateway.server.documentation import security
+from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 
 
 class ServiceRoutes:
     """``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, parts: GatewayDependencies) -> None:
-        """Tell the state of ``parts``."""
-        self._readiness = parts.readiness
-        self._render_metrics = parts.render_metrics
+    def __init__(self, readiness: GatewayReadiness, render_metrics: Callable[[], bytes]) -> None:
+        """Show ``readiness``, and what ``render_metrics`` returns."""
+        self._readiness = readiness
+        self._render_metrics = render_metrics
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
-        # A key is asked for where the door guards these paths; by themselves they are open.
+        # These routes are open, unless the authenticator guards them.
         optional = {"security": [{}, *security(KeyScope.READ)]}
         add = partial(add_route, router, tags=["Service"], scope=KeyScope.READ, openapi_extra=optional)
         add("GET /healthz", self.get_health, view=HealthView, refused=(), summary="Is the process up?")
@@ -42,17 +43,17 @@ class ServiceRoutes:
             response_class=PlainTextResponse,
         )
 
-    async def get_health(self, _: Incoming) -> Response:
+    async def get_health(self, _: GatewayRequest) -> Response:
         """Say that the process is up."""
-        return answer({"status": "ok"})
+        return answer(HealthView(status="ok"))
 
-    async def get_readiness(self, _: Incoming) -> Response:
-        """Say whether what the gateway uses answers. One queue backend that does is enough to be ready."""
+    async def get_readiness(self, _: GatewayRequest) -> Response:
+        """Say whether everything that the gateway uses answers. One queue backend is enough to be ready."""
         report = await self._readiness.check()
-        return answer({"status": report.status, "checks": report.checks})
+        return answer(ReadinessView.model_validate(report))
 
-    async def get_metrics(self, _: Incoming) -> Response:
+    async def get_metrics(self, _: GatewayRequest) -> Response:
         """Return the metrics of all gateway processes."""
-        # In a thread, since with several processes it reads a file of each.
+        # In a thread, since it reads a file of each process where there are several.
         page = await asyncio.to_thread(self._render_metrics)
         return Response(page, media_type=CONTENT_TYPE_LATEST)

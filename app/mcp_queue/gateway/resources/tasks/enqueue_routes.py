@@ -1,30 +1,31 @@
-"""Putting tasks into queues."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Routes that put tasks into queues."""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from mcp_queue.domain.enqueueing.claims import Answer
-from mcp_queue.domain.errors import FieldError, InvalidTaskError
-from mcp_queue.domain.formats.strict_json import MalformedJsonError, check_size, dumps, loads
+from mcp_queue.domain.errors import FieldError, InvalidTaskError, MalformedJsonError
+from mcp_queue.domain.formats.strict_json import check_size, dumps, loads
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.domain.task import JsonValue
-from mcp_queue.gateway.openapi import json_body
-from mcp_queue.gateway.problems import problem_of
-from mcp_queue.gateway.resources.schemas import BatchView, TaskBatch, TaskView
-from mcp_queue.gateway.resources.views import answer, replay, replayed_members, task_members
-from mcp_queue.gateway.server.request import JSON, NDJSON, Incoming
-from mcp_queue.gateway.server.routing import QueueName, add_route
-from mcp_queue.gateway.server.tracing import traceparent
+from mcp_queue.gateway.answers import JSON
+from mcp_queue.gateway.resources.requests import QueueName
+from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskBatch, TaskView
+from mcp_queue.gateway.resources.tasks.views import (
+    ACCEPTED,
+    batch_answer,
+    enqueued_answer,
+    enqueued_body,
+    replayed_answer,
+)
+from mcp_queue.gateway.server.documentation import RequestBody
+from mcp_queue.gateway.server.request import NDJSON, GatewayRequest
+from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.enqueueing.request import BatchTask, NewTask, read_new_task
 from mcp_queue.services.enqueueing.rules import check_batch_size
 from mcp_queue.services.enqueueing.submission import Draft, Enqueued, IdempotencyKey, Replayed, request_hash
 from mcp_queue.services.enqueueing.validation import Location, invalid
 from mcp_queue.services.queues.manager import QueueManager
-
-ACCEPTED = 202
 
 _TASK_EXAMPLES = {
     "A task for a built-in handler": {"type": "echo", "payload": {"hello": "world"}},
@@ -54,7 +55,7 @@ _TASK_CODES = (
 )  # fmt: skip
 
 
-class TaskRoutes:
+class EnqueueRoutes:
     """``/v1/queues/{queue}/tasks``."""
 
     def __init__(self, manager: QueueManager) -> None:
@@ -75,7 +76,8 @@ class TaskRoutes:
             summary="Enqueue a task",
             tags=["Tasks"],
             response_description="The queue has the task.",
-            openapi_extra={"requestBody": json_body(NewTask, _TASK_EXAMPLES), "parameters": [_IDEMPOTENCY_KEY]},
+            body=RequestBody(NewTask, _TASK_EXAMPLES),
+            openapi_extra={"parameters": [_IDEMPOTENCY_KEY]},
         )
         add_route(
             router,
@@ -89,22 +91,22 @@ class TaskRoutes:
             tags=["Tasks"],
             response_description="Every task was accepted.",
             responses={207: {"model": BatchView, "description": "Some tasks were not accepted."}},
-            openapi_extra={"requestBody": _batch_body()},
+            body=_batch_body(),
         )
 
-    async def enqueue_task(self, request: Incoming, queue: QueueName) -> Response:
-        """Put one task into a queue. The answer comes when the queue has it for good."""
+    async def enqueue_task(self, request: GatewayRequest, queue: QueueName) -> Response:
+        """Put one task into a queue. The answer comes when the queue has stored it durably."""
         value = request.json_value()
         draft = Draft(read_new_task(value, NewTask), _key(request.idempotency_key, value))
-        verdict = await self._manager.enqueue(queue, draft, traceparent=traceparent(request.raw_headers))
+        verdict = await self._manager.enqueue(queue, draft, traceparent=request.traceparent)
         if isinstance(verdict, Replayed):
-            return replay(verdict)
-        response = answer(task_members(verdict), ACCEPTED, {"Location": f"/v1/tasks/{verdict.task.id}"})
+            return replayed_answer(verdict)
+        response = enqueued_answer(verdict)
         if verdict.claim is not None:
             await self._manager.confirm([(verdict.claim, Answer(ACCEPTED, bytes(response.body)))])
         return response
 
-    async def enqueue_tasks(self, request: Incoming, queue: QueueName) -> Response:
+    async def enqueue_tasks(self, request: GatewayRequest, queue: QueueName) -> Response:
         """Put up to 1,000 tasks into a queue, as one JSON document or as NDJSON with one task a line.
 
         Every task has its own verdict, in the order sent: an invalid one does not hold back the others.
@@ -113,27 +115,26 @@ class TaskRoutes:
             message = "a batch has an idempotency_key in each task instead"
             raise invalid(FieldError(("header", "Idempotency-Key"), message))
         read = _ndjson_tasks(request.content) if request.media_type(JSON, NDJSON) == NDJSON else _json_tasks(request)
-        verdicts = await self._manager.enqueue_batch(queue, read, traceparent=traceparent(request.raw_headers))
+        verdicts = await self._manager.enqueue_batch(queue, read, traceparent=request.traceparent)
         await self._manager.confirm([
-            (verdict.claim, Answer(ACCEPTED, dumps(task_members(verdict)).encode()))
+            (verdict.claim, Answer(ACCEPTED, enqueued_body(verdict)))
             for verdict in verdicts
             if isinstance(verdict, Enqueued) and verdict.claim is not None
         ])  # fmt: skip
-        return _batch_answer(verdicts)
+        return batch_answer(verdicts)
 
 
 def _key(key: str | None, value: JsonValue) -> IdempotencyKey | None:
     return None if key is None else IdempotencyKey(key, request_hash(value))
 
 
-def _batch_body() -> dict[str, Any]:
-    body = json_body(TaskBatch, _BATCH_EXAMPLES)
+def _batch_body() -> RequestBody:
     lines = "".join(f"{dumps(task)}\n" for task in _BATCH_EXAMPLES["Two tasks"]["tasks"])
-    body["content"][NDJSON] = {"schema": {"type": "string", "description": "One task a line."}, "example": lines}
-    return body
+    ndjson = {"schema": {"type": "string", "description": "One task a line."}, "example": lines}
+    return RequestBody(TaskBatch, _BATCH_EXAMPLES, other_forms={NDJSON: ndjson})
 
 
-def _json_tasks(request: Incoming) -> list[Draft | Exception]:
+def _json_tasks(request: GatewayRequest) -> list[Draft | Exception]:
     value = request.json_value()
     tasks = value.get("tasks") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(tasks, list):
@@ -146,7 +147,7 @@ def _ndjson_tasks(body: bytes) -> list[Draft | Exception]:
     body = body.removesuffix(b"\n")
     check_batch_size(body.count(b"\n") + 1 if body else 0)
     lines = body.split(b"\n")
-    # Whatever is no UTF-8 is its line's own mistake.
+    # A line that is not UTF-8 fails by itself.
     check_size([line.decode(errors="replace") for line in lines])
     tasks: list[Draft | Exception] = []
     for index, line in enumerate(lines):
@@ -163,21 +164,3 @@ def _read(value: JsonValue, loc: Location) -> Draft | Exception:
         return Draft(new, _key(new.idempotency_key, value))
     except InvalidTaskError as error:
         return error
-
-
-def _batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception]) -> Response:
-    results = [_verdict_members(index, verdict) for index, verdict in enumerate(verdicts)]
-    accepted = sum(not isinstance(verdict, Exception) for verdict in verdicts)
-    members = {"accepted": accepted, "failed": len(results) - accepted, "results": results}
-    return answer(members, ACCEPTED if accepted == len(results) else 207)
-
-
-def _verdict_members(index: int, verdict: Enqueued | Replayed | Exception) -> dict[str, object]:
-    if isinstance(verdict, Enqueued | Replayed):
-        task = task_members(verdict) if isinstance(verdict, Enqueued) else replayed_members(verdict)
-        members: dict[str, object] = {"index": index, "status": ACCEPTED, "id": task["id"]}
-        return {**members, "deduplicated": True} if "deduplicated" in task else members
-    problem = problem_of(verdict)
-    if problem is None:
-        raise verdict
-    return {"index": index, "status": problem.status, "error": {"code": problem.code, "detail": problem.detail}}

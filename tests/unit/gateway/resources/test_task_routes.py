@@ -1,4 +1,4 @@
-"""``/v1/tasks``: looking tasks up, and withdrawing them."""
+"""``/v1/tasks``: looking tasks up, and cancelling them."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ async def listed(kit: GatewayKit, query: str) -> list[str]:
 
 
 async def cancel(kit: GatewayKit, task_id: str, **options: Any) -> Answer:
-    """Withdraw a task."""
+    """Cancel a task."""
     return await call(kit.app, "POST", f"/v1/tasks/{task_id}/cancel", **options)
 
 
@@ -29,7 +29,9 @@ async def test_task_is_found_as_soon_as_it_was_accepted(remembering: GatewayKit)
     task = {"type": "echo", "payload": {"a": 1}, "metadata": {"k": "v"}, "delay": "5m", "group": "g"}
     accepted = await call(remembering.app, "POST", "/v1/queues/tasks/tasks", json=task)
     found = await call(remembering.app, "GET", accepted.headers["location"])
-    assert (200, {**accepted.json(), "result": None, "attempts": []}) == (found.status, found.json())
+    expected = {**accepted.json(), "result": None, "attempts": [], "dead_letters": []}
+    assert (200, expected) == (found.status, found.json())
+    assert list(expected) == list(found.json())
 
 
 async def test_task_shows_what_came_of_it(harness: LedgerHarness, remembering: GatewayKit) -> None:
@@ -79,7 +81,7 @@ async def test_list_shows_the_newest_first_and_no_payloads(harness: LedgerHarnes
     ])  # fmt: skip
     answer = (await call(remembering.app, "GET", "/v1/tasks")).json()
     assert (["new", "old"], None) == ([task["id"] for task in answer["tasks"]], answer["next_cursor"])
-    assert not {"payload", "result", "attempts"} & answer["tasks"][0].keys()
+    assert not {"payload", "result", "attempts", "dead_letters"} & answer["tasks"][0].keys()
 
 
 async def test_list_goes_page_by_page(harness: LedgerHarness, remembering: GatewayKit) -> None:
@@ -124,7 +126,7 @@ async def test_filters_are_joined(harness: LedgerHarness, remembering: GatewayKi
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=many", "limit"),
-        ("cursor=nobodys", "cursor"),
+        ("cursor=unknown", "cursor"),
         ("created_after=yesterday", "created_after"),
         ("queue=a&queue=b", "queue"),
         ("type=a%20b", "type"),
@@ -137,7 +139,7 @@ async def test_question_that_makes_no_sense_is_refused(remembering: GatewayKit, 
 
 
 async def test_waiting_task_is_canceled_at_once(harness: LedgerHarness, remembering: GatewayKit) -> None:
-    """It never starts, and who withdrew it is remembered."""
+    """It never starts, and the audit log names who cancelled it."""
     await harness.ledger.tasks.record_enqueued([a_task("t")])
     answer = await cancel(remembering, "t")
     assert (200, "canceled", "canceled") == (answer.status, answer.json()["status"], answer.json()["result"]["status"])
@@ -159,7 +161,7 @@ async def test_running_task_is_asked_to_stop(harness: LedgerHarness, remembering
 async def test_task_that_has_ended_cannot_be_canceled(
     harness: LedgerHarness, remembering: GatewayKit, status: TaskStatus
 ) -> None:
-    """There is nothing to withdraw, and nothing to remember of the try."""
+    """The attempt changes nothing and leaves no audit entry."""
     await harness.ledger.executions.record(an_end(a_task("t"), status))
     answer = await cancel(remembering, "t")
     assert (409, "task_already_ended") == (answer.status, answer.json()["code"])
@@ -173,7 +175,7 @@ async def test_cancel_takes_no_members(remembering: GatewayKit) -> None:
 
 @pytest.mark.parametrize("task_id", ["nobody", "%00"])
 async def test_unknown_task_is_not_found(remembering: GatewayKit, task_id: str) -> None:
-    """Neither to be shown nor to be withdrawn."""
+    """It can neither be shown nor cancelled."""
     for answer in (await call(remembering.app, "GET", f"/v1/tasks/{task_id}"), await cancel(remembering, task_id)):
         assert (404, "task_not_found") == (answer.status, answer.json()["code"])
 
@@ -186,6 +188,52 @@ async def test_dead_letter_is_a_task_that_can_be_found(harness: LedgerHarness, r
     assert ("dead_lettered", "it broke") == (found["status"], found["result"]["error"])
 
 
+async def test_task_shows_its_redrive_history(harness: LedgerHarness, remembering: GatewayKit) -> None:
+    """Each time it was dead-lettered, why, and what became of that dead letter."""
+    dead_letters, task = harness.ledger.dead_letters, a_task("t")
+    await dead_letters.store_dead_letters([a_dead_letter(task, failure_reason="first")])
+    await harness.clock.advance(HOUR)
+    redriven = await call(remembering.app, "POST", "/v1/queues/tasks/dlq/tasks/t/redrive")
+    again = a_dead_letter(replace(task, redrive_count=1), failure_reason="second", failed_at=START + 2 * HOUR)
+    await dead_letters.store_dead_letters([again])
+
+    shown = (await call(remembering.app, "GET", "/v1/tasks/t")).json()["dead_letters"]
+
+    assert 200 == redriven.status
+    expected: list[dict[str, Any]] = [
+        {
+            "redrive_count": 0,
+            "failure_reason": "first",
+            "failed_at": "2026-01-01T00:00:00.000000Z",
+            "state": "redriven",
+            "closed_at": "2026-01-01T01:00:00.000000Z",
+            "closed_by": "anonymous",
+        },
+        {
+            "redrive_count": 1,
+            "failure_reason": "second",
+            "failed_at": "2026-01-01T02:00:00.000000Z",
+            "state": "waiting",
+            "closed_at": None,
+            "closed_by": None,
+        },
+    ]
+    assert expected == shown
+    assert [list(members) for members in expected] == [list(members) for members in shown]
+
+
+async def test_deeply_nested_result_is_shown(harness: LedgerHarness, remembering: GatewayKit) -> None:
+    """A handler may return what no client may send."""
+    result: Any = "deep"
+    for _ in range(400):
+        result = [result]
+    await harness.ledger.executions.record(an_end(a_task("t"), result=result))
+
+    found = await call(remembering.app, "GET", "/v1/tasks/t")
+
+    assert (200, result) == (found.status, found.json()["result"]["result"])
+
+
 async def test_without_a_ledger_tasks_cannot_be_looked_up(kit: GatewayKit) -> None:
     """The answer says what is missing."""
     for method, path in (("GET", "/v1/tasks"), ("GET", "/v1/tasks/t"), ("POST", "/v1/tasks/t/cancel")):
@@ -194,7 +242,7 @@ async def test_without_a_ledger_tasks_cannot_be_looked_up(kit: GatewayKit) -> No
 
 
 async def test_ledger_that_is_down_asks_to_come_back(harness: LedgerHarness, remembering: GatewayKit) -> None:
-    """Nobody knows at the moment."""
+    """The same request may succeed later."""
     harness.ledger._database.set_away("the test says so")
     answer = await call(remembering.app, "GET", "/v1/tasks/t")
     assert (503, "backend_unavailable", "1") == (answer.status, answer.json()["code"], answer.headers["retry-after"])

@@ -11,7 +11,7 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.operators.audit import AuditEntry, DestinationReport
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.domain.task import TaskStatus
-from mcp_queue.gateway.server.auth import Door
+from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.services.schedules.schedules import NewSchedule
 from tests.support.clock import START
 from tests.support.gateway import GatewayKit
@@ -36,7 +36,7 @@ KEYS = (
 async def kit(tmp_path: Path) -> AsyncIterator[GatewayKit]:
     """Return a gateway with keys and a ledger."""
     async with sqlite_url(tmp_path) as url, ledger_harness(url) as harness:
-        yield GatewayKit(harness=harness, door=Door(KEYS), audit=harness.ledger.audit)
+        yield GatewayKit(harness=harness, authenticator=Authenticator(KEYS), audit=harness.ledger.audit)
 
 
 async def ask(kit: GatewayKit, key: str, operation: str, **members: Any) -> Answer:
@@ -54,7 +54,7 @@ async def completed(kit: GatewayKit, task_id: str, queue: str = "tasks") -> None
     await kit.harness.ledger.executions.record(an_end(task, TaskStatus.COMPLETED, result={"charged": SECRET}))
 
 
-async def buried(kit: GatewayKit, dead_letter: DeadLetter) -> str:
+async def dead_lettered(kit: GatewayKit, dead_letter: DeadLetter) -> str:
     """Store a dead letter; return its path."""
     assert kit.harness is not None
     await kit.harness.ledger.dead_letters.store_dead_letters([dead_letter])
@@ -81,7 +81,7 @@ async def test_list_of_tasks_shows_no_payload_at_all(kit: GatewayKit) -> None:
 
 
 async def test_cancel_shows_no_payload_without_the_scope(kit: GatewayKit) -> None:
-    """An operator that withdraws a task gets it back without what is in it."""
+    """An operator that cancels a task gets it back without what is in it."""
     assert kit.harness is not None
     await kit.harness.ledger.tasks.record_enqueued([a_task("t1", payload=PAYLOAD)])
 
@@ -92,7 +92,7 @@ async def test_cancel_shows_no_payload_without_the_scope(kit: GatewayKit) -> Non
 
 async def test_dead_letter_shows_its_payload_to_the_scope_alone(kit: GatewayKit) -> None:
     """The reason why it failed is there for everybody who may read."""
-    path = await buried(kit, a_dead_letter(a_task(payload=PAYLOAD)))
+    path = await dead_lettered(kit, a_dead_letter(a_task(payload=PAYLOAD)))
 
     full, less = [(await ask(kit, key, f"GET {path}")).json() for key in ("see", "read")]
 
@@ -100,12 +100,26 @@ async def test_dead_letter_shows_its_payload_to_the_scope_alone(kit: GatewayKit)
     assert {**full, "payload": None, "redacted": True} == less
 
 
+@pytest.mark.parametrize("key", ["see", "read", "operate"])
+async def test_name_of_a_key_is_for_admins(kit: GatewayKit, key: str) -> None:
+    """The audit log, which names them too, is for admins alone."""
+    path = await dead_lettered(kit, a_dead_letter(a_task("t1")))
+    assert 200 == (await ask(kit, "mend", f"POST {path}/redrive")).status
+    operation = "POST /v1/tasks/t1/cancel" if key == "operate" else "GET /v1/tasks/t1"
+
+    [less] = (await ask(kit, key, operation)).json()["dead_letters"]
+    [full] = (await ask(kit, "all", "GET /v1/tasks/t1")).json()["dead_letters"]
+
+    assert "mechanic" == full["closed_by"]
+    assert {**full, "closed_by": None} == less
+
+
 async def test_body_that_is_no_task_is_a_payload(kit: GatewayKit) -> None:
     """What could not be read may hold anything."""
     poison = DeadLetter(
         task_id="m1", redrive_count=0, queue="tasks", failure_reason="no JSON", failed_at=START, body=SECRET
     )
-    path = await buried(kit, poison)
+    path = await dead_lettered(kit, poison)
 
     assert SECRET == (await ask(kit, "see", f"GET {path}")).json()["body"]
     less = await ask(kit, "read", f"GET {path}")
@@ -114,8 +128,10 @@ async def test_body_that_is_no_task_is_a_payload(kit: GatewayKit) -> None:
 
 
 async def test_redrive_shows_no_payload_without_the_scope(kit: GatewayKit) -> None:
-    """Who may only operate sends the dead letter back unseen."""
-    answer = await ask(kit, "operate", f"POST {await buried(kit, a_dead_letter(a_task(payload=PAYLOAD)))}/redrive")
+    """A key that may only operate sends the dead letter back unseen."""
+    answer = await ask(
+        kit, "operate", f"POST {await dead_lettered(kit, a_dead_letter(a_task(payload=PAYLOAD)))}/redrive"
+    )
 
     assert (200, None) == (answer.status, answer.json()["payload"])
     (delivery,) = await kit.tasks.receive(1, timedelta(0))
@@ -124,7 +140,7 @@ async def test_redrive_shows_no_payload_without_the_scope(kit: GatewayKit) -> No
 
 async def test_redrive_to_another_receiver_needs_the_scope(kit: GatewayKit) -> None:
     """Otherwise an operator would have the payload sent to a server of his own."""
-    redrive = f"POST {await buried(kit, a_dead_letter(a_task(payload=PAYLOAD)))}/redrive"
+    redrive = f"POST {await dead_lettered(kit, a_dead_letter(a_task(payload=PAYLOAD)))}/redrive"
     elsewhere = {"callback_url": "https://attacker.example/"}
 
     refused = await ask(kit, "operate", redrive, json=elsewhere)
@@ -255,7 +271,7 @@ async def test_destination_is_paused_and_resumed_by_its_name(kit: GatewayKit) ->
     ] == actions
 
 
-async def test_destination_that_nobody_calls_any_more_is_forgotten(kit: GatewayKit) -> None:
+async def test_destination_without_recent_calls_is_forgotten(kit: GatewayKit) -> None:
     """What consumers told half a minute ago is shown; what they told before is not."""
     assert kit.harness is not None
     report = DestinationReport(name="billing", consumer="c1", state="closed", reported_at=START, figures={})
@@ -268,7 +284,7 @@ async def test_destination_that_nobody_calls_any_more_is_forgotten(kit: GatewayK
 
 @pytest.mark.parametrize("name", ["biling", "https://", "ftp://example.com", "https://a:b@"])
 async def test_destination_that_is_none_is_not_found(kit: GatewayKit, name: str) -> None:
-    """A misspelt name would stop nothing, and nobody would notice; the name of a route is one."""
+    """A misspelt name would silently stop nothing; the name of a route is a destination."""
     for action in ("pause", "resume"):
         assert 404 == (await ask(kit, "operate", f"POST /v1/destinations/{name}/{action}")).status
         assert 200 == (await ask(kit, "operate", f"POST /v1/destinations/billing/{action}")).status

@@ -1,0 +1,18 @@
+"""Answers about the state of the process."""
+
+from typing import Literal
+
+from mcp_queue.gateway.answers import View
+
+
+class HealthView(View):
+    """The process is up."""
+
+    status: Literal["ok"]
+
+
+class ReadinessView(View):
+    """Whether everything that the gateway uses answers."""
+
+    status: Literal["ok", "degraded"]
+    checks: dict[str, Literal["ok", "unavailable"]]
