@@ -29,7 +29,7 @@ from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
 from mcp_queue.adapters.ledger.tasks.rows import ENTER, task_row
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter, TaskState
-from mcp_queue.ports import AttemptRecord, Execution
+from mcp_queue.ports import AttemptRecord, AttemptStart
 from tests.support.ledger import LedgerCounts
 from tests.support.postgres import postgres_server
 
@@ -135,7 +135,7 @@ async def run_all(ledger: Ledger, tasks: list[Task], slots: int) -> None:
     async def slot() -> None:
         for task in waiting:
             await ledger.executions.start(
-                [Execution(task=task, attempt=1, counts_itself=True, started_at=task.created_at)]
+                [AttemptStart(task=task, attempt=1, counts_itself=True, started_at=task.created_at)]
             )
             await ledger.executions.record(
                 AttemptRecord(

@@ -104,7 +104,7 @@ class TestOrder:
         queue, _ = await fifo(harness)
         head = make_task("a", group="g")
         await queue.enqueue_batch([head, make_task("b", group="g")])
-        await queue.reschedule(await take_one(harness, queue), head.next_attempt(), 2 * SECOND)
+        await queue.retry(await take_one(harness, queue), head.next_attempt(), 2 * SECOND)
         await queue.enqueue(make_task("c", group="other"))
         assert ["c"] == ids(await drain(harness, queue, 1))
         assert [] == await queue.receive(10, NOW)

@@ -311,7 +311,7 @@ class TestLease:
         for settlement in (
             queue.complete(lost),
             queue.release(lost),
-            queue.reschedule(lost, task.next_attempt(), NOW),
+            queue.retry(lost, task.next_attempt(), NOW),
             queue.dead_letter(lost, dead_letter),
         ):
             with pytest.raises(VisibilityTimeoutError):
@@ -368,7 +368,7 @@ class TestGivingBack:
         queue, _ = await harness.queue()
         task = make_task()
         await queue.enqueue(task)
-        await queue.reschedule(await take_one(harness, queue), task.next_attempt(), SECOND)
+        await queue.retry(await take_one(harness, queue), task.next_attempt(), SECOND)
         assert [] == await queue.receive(1, NOW)
         await harness.pass_time(SECOND)
         delivery = await take_one(harness, queue)
@@ -384,7 +384,7 @@ class TestGivingBack:
         if not queue.traits.rewrites:
             pytest.skip("the backend does not rewrite messages")
         await queue.enqueue(make_task())
-        await queue.reschedule(await take_one(harness, queue), task, NOW)
+        await queue.retry(await take_one(harness, queue), task, NOW)
         assert task == (await take_one(harness, queue)).task
 
 
@@ -503,7 +503,7 @@ class TestOperators:
         old = await take_one(harness, queue)
         await harness.pass_time(SECOND)
         assert SECOND == (await queue.stats()).oldest_message_age
-        await queue.reschedule(old, make_task("old", retry_count=1), NOW)
+        await queue.retry(old, make_task("old", retry_count=1), NOW)
         assert 3 * SECOND == (await queue.stats()).oldest_message_age
 
     async def test_a_purge_deletes_what_is_not_in_flight(self, harness: QueueHarness) -> None:

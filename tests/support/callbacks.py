@@ -35,6 +35,9 @@ class Outcomes:
     def lease_lost(self, queue: str) -> None:
         """Ignore it."""
 
+    def settled_twice(self, queue: str) -> None:
+        """Ignore it."""
+
     def callback(self, outcome: str) -> None:
         """Count it."""
         self.counted[outcome] += 1

@@ -7,24 +7,24 @@ from datetime import timedelta
 
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.memory import MemoryQueue
-from mcp_queue.consumer.admission import Admitter
-from mcp_queue.consumer.attempts import AttemptRunner
 from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.deferrals import Deferrals
+from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.consumer.receiver import Receiver
-from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
-from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
 from mcp_queue.domain.callbacks.destinations import LimitRule, Target, target_of
-from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.execution.retry import ExponentialBackoff, RetryPolicy
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
-from mcp_queue.ports import Admission, AttemptRecord, Execution, ExecutionLog, Tracer
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, ExecutionLog, Tracer
+from mcp_queue.services.execution.admission import Admitter
 from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.attempts import AttemptRunner
+from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.tracing import NO_TRACER
 
 SECOND = timedelta(seconds=1)
@@ -37,9 +37,10 @@ class CountingMetrics:
         """Start at nothing."""
         self.statuses: list[TaskStatus] = []
         self.lost = 0
+        self.twice = 0
         self.received = 0
         self.observed: list[QueueStats] = []
-        self.put_off: list[tuple[str, str]] = []
+        self.deferrals: list[tuple[str, str]] = []
         self.open: list[str] = []
 
     def enqueued(self, queue: str, task_type: str) -> None:
@@ -60,6 +61,10 @@ class CountingMetrics:
         """Count it."""
         self.lost += 1
 
+    def settled_twice(self, queue: str) -> None:
+        """Count it."""
+        self.twice += 1
+
     def callback(self, outcome: str) -> None:
         """Ignore it."""
 
@@ -67,9 +72,9 @@ class CountingMetrics:
         """Remember the statistics."""
         self.observed.append(stats)
 
-    def deferred(self, destination: str, obstacle: str) -> None:
+    def deferred(self, destination: str, reason: str) -> None:
         """Remember the deferral."""
-        self.put_off.append((destination, obstacle))
+        self.deferrals.append((destination, reason))
 
     def breaker_opened(self, destination: str) -> None:
         """Remember it as open."""
@@ -91,16 +96,13 @@ class RecordingLog(ExecutionMemory):
         self.answers: dict[str, Admission] = {}
         self.down = False
 
-    async def start(self, executions: Sequence[Execution]) -> Sequence[Admission]:
+    async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
         """Answer as prepared, else admit."""
         if self.down:
             raise LedgerUnavailableError
-        self.starts.append(len(executions))
-        admitted = await super().start(executions)
-        return [
-            self.answers.get(execution.task.id, admission)
-            for execution, admission in zip(executions, admitted, strict=True)
-        ]
+        self.starts.append(len(starts))
+        admitted = await super().start(starts)
+        return [self.answers.get(start.task.id, admission) for start, admission in zip(starts, admitted, strict=True)]
 
     async def record(self, attempt: AttemptRecord) -> None:
         """Keep the record."""
@@ -147,7 +149,7 @@ class Faulty:
         self.inner = queue
         self.faults: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
-        self.rescheduled: list[str] = []
+        self.requeued: list[str] = []
         self.traits_override: QueueTraits | None = None
         self.spec_override: QueueSpec | None = None
 
@@ -184,11 +186,18 @@ class Faulty:
         self._maybe_fail("complete")
         await self.inner.complete(delivery)
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Fail or pass on."""
-        self._maybe_fail("reschedule")
-        self.rescheduled.append(delivery.task.id if delivery.task else "")
-        await self.inner.reschedule(delivery, task, delay)
+        return await self._requeue("retry", delivery, task, delay)
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Fail or pass on."""
+        return await self._requeue("defer", delivery, task, delay)
+
+    async def _requeue(self, call: str, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        self._maybe_fail(call)
+        self.requeued.append(delivery.task.id if delivery.task else "")
+        return await self.inner.retry(delivery, task, delay)
 
     async def release(self, delivery: Delivery) -> None:
         """Fail or pass on."""
@@ -258,7 +267,7 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
     handler: Handler,
     *,
     specs: Sequence[QueueSpec] = (),
-    lanes: Sequence[tuple[str, int]] = (),
+    levels: Sequence[tuple[str, int]] = (),
     slots: int = 2,
     traits: QueueTraits | None = None,
     processing_timeout: timedelta = timedelta(seconds=300),
@@ -285,12 +294,16 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
         metrics=metrics,
         log=recording,
         policy=RetryPolicy(ExponentialBackoff(SECOND, timedelta(seconds=8))),
-        extender=extender,
         withdrawn=withdrawn,
     )
     destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=limits)
+    deferrals = Deferrals(clock=clock, random=lambda: 1.0, registry=destinations, locate=dispatcher.target)
+    polled = [
+        PolledQueue(queues[name], timedelta(seconds=20), level)  # type: ignore[arg-type]  # the double has what consumers call
+        for name, level in levels or [(spec.name, 0) for spec in specs]
+    ]
     pool = WorkerPool(
-        [Lane(queues[name], timedelta(seconds=20), level) for name, level in lanes or [(s.name, 0) for s in specs]],  # type: ignore[arg-type]  # the double has what consumers call
+        polled,
         slots=slots,
         batch_size=10,
         clock=clock,
@@ -302,11 +315,12 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
             dispatcher=dispatcher,
             settlement=settlement,
             processing_timeout=processing_timeout,
+            executed=deferrals.executed,
             tracer=tracer,
         ),
         settlement=settlement,
         extender=extender,
-        deferrals=Deferrals(clock=clock, random=lambda: 1.0, registry=destinations, locate=dispatcher.target),
+        deferrals=deferrals,
     )
     return ConsumerKit(clock, queues, dead, metrics, recording, dispatcher, pool, destinations, extender)
 

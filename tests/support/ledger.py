@@ -11,7 +11,7 @@ from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.task import Task, TaskStatus
-from mcp_queue.ports import AttemptRecord, Execution
+from mcp_queue.ports import AttemptRecord, AttemptStart
 from mcp_queue.services.enqueueing.submission import EnqueueLedger
 from tests.support.clock import START
 
@@ -72,10 +72,10 @@ def a_task(task_id: str | None = None, **members: Any) -> Task:
     return Task(id=task_id or f"task-{next(_ids):06}", **given)
 
 
-def an_execution(task: Task, **members: Any) -> Execution:
+def an_execution(task: Task, **members: Any) -> AttemptStart:
     """Return an execution of ``task`` as its message tells it."""
     given = {"attempt": task.retry_count + 1, "counts_itself": True, "started_at": START, **members}
-    return Execution(task=task, **given)
+    return AttemptStart(task=task, **given)
 
 
 def an_end(task: Task, status: TaskStatus = TaskStatus.COMPLETED, **members: Any) -> AttemptRecord:

@@ -11,23 +11,23 @@ from pathlib import Path
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
-from mcp_queue.consumer.admission import Admitter
-from mcp_queue.consumer.attempts import AttemptRunner
 from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.dispatcher import TaskDispatcher
+from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.consumer.receiver import Receiver
-from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
-from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
 from mcp_queue.domain.execution.retry import ExponentialBackoff, RetryPolicy
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueSpec
 from mcp_queue.ports import CallbackSender, Queue
+from mcp_queue.services.execution.admission import Admitter
 from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.attempts import AttemptRunner
 from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.dispatch import TaskDispatcher
 from mcp_queue.services.execution.router import TaskRouter
+from mcp_queue.services.execution.settlement import Settlement
 from tests.support.callbacks import LOOPBACK
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, RecordingLog, standard
@@ -98,11 +98,11 @@ def _consumer(
         metrics=metrics,
         log=log,
         policy=RetryPolicy(ExponentialBackoff(timedelta(seconds=1), timedelta(seconds=8))),
-        extender=extender,
     )
     registry = DestinationRegistry(clock=clock, metrics=metrics)
+    deferrals = Deferrals(clock=clock, random=random.random, registry=registry, locate=dispatcher.target)
     pool = WorkerPool(
-        [Lane(queue, timedelta(seconds=20))],
+        [PolledQueue(queue, timedelta(seconds=20))],
         slots=slots,
         batch_size=10,
         clock=clock,
@@ -114,9 +114,10 @@ def _consumer(
             dispatcher=dispatcher,
             settlement=settlement,
             processing_timeout=timedelta(minutes=5),
+            executed=deferrals.executed,
         ),
         settlement=settlement,
         extender=extender,
-        deferrals=Deferrals(clock=clock, random=random.random, registry=registry, locate=dispatcher.target),
+        deferrals=deferrals,
     )
     return LiveConsumer(clock, queue, log, metrics, registry, pool, extender)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
@@ -61,9 +61,13 @@ class ForeignDeadLetters:
         """Delete the message."""
         await self._queue.complete(delivery)
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back for its next attempt."""
+        return await self._queue.retry(delivery, task, delay)
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Give the message back to run later."""
-        await self._queue.reschedule(delivery, task, delay)
+        return await self._queue.defer(delivery, task, delay)
 
     async def release(self, delivery: Delivery) -> None:
         """Give the message back unprocessed."""

@@ -1,4 +1,4 @@
-"""Jobs that a consumer does again and again beside its tasks."""
+"""Defines the jobs that a consumer repeats beside its tasks."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 def watch_pauses(pool: WorkerPool, switches: Collection[PauseSwitch]) -> Job:
     """Keep the pool to what operators paused; within 5 s, the time to read the switches included."""
 
-    async def look() -> None:
+    async def watch() -> None:
         names: frozenset[str] = frozenset()
         for switch in switches:
             names |= await switch.paused()
         pool.set_paused(names)
 
-    return Job("watch-pauses", timedelta(seconds=3), look)
+    return Job("watch-pauses", timedelta(seconds=3), watch)
 
 
 def share_destinations(registry: DestinationRegistry, store: Destinations, *, consumer: str, clock: Clock) -> Job:
@@ -59,23 +59,23 @@ def _report(state: DestinationState, consumer: str, now: datetime) -> Destinatio
 def watch_depths(names: Collection[str], observe: Callable[[str], Awaitable[object]]) -> Job:
     """Have each queue observed, so that its gauges are up to date; one that does not answer holds no other up."""
 
-    async def look() -> None:
+    async def observe_all() -> None:
         for name in names:
             try:
                 await observe(name)
             except QueueError as error:
                 logger.warning("the depth of %s is not known: %s", name, error)
 
-    return Job("watch-depths", timedelta(seconds=15), look)
+    return Job("watch-depths", timedelta(seconds=15), observe_all)
 
 
 def watch_cancels(pool: WorkerPool, store: TaskStore) -> Job:
     """Cancel running tasks that somebody withdrew."""
 
-    async def look() -> None:
-        running = {work.delivery.task.id for work in pool.running if work.delivery.task is not None}
+    async def cancel_withdrawn() -> None:
+        running = {held.delivery.task.id for held in pool.running if held.delivery.task is not None}
         if running:
             for task_id in await store.cancel_requests(running):
                 pool.cancel(task_id)
 
-    return Job("watch-cancels", timedelta(seconds=1), look)
+    return Job("watch-cancels", timedelta(seconds=1), cancel_withdrawn)

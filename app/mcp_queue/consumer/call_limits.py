@@ -1,4 +1,4 @@
-"""Which destinations may be called now: their breakers, limits and pauses, as this consumer sees them."""
+"""Decides which destinations may be called now, by their breakers, limits and pauses as this consumer sees them."""
 
 import logging
 from collections import Counter, OrderedDict, deque
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 #: How many destinations are remembered. Clients name them: beyond these the one called longest ago is forgotten.
 CAPACITY = 1000
-#: How long a task of a paused destination is put off, in seconds.
-PAUSE_LOOK = 30.0
-#: Farthest turn that a task is put off to, in seconds: longer, and a destination that grew quicker would stand idle.
+#: How long a task of a paused destination is deferred, in seconds.
+PAUSED_DEFERRAL = 30.0
+#: Farthest turn that a task is deferred to, in seconds: longer, and a destination that grew quicker would stand idle.
 LONGEST_TURN = 300.0
 # The weight of the latest call in the usual duration of a destination's calls.
 _LATEST = 0.2
 
 
-class Obstacle(StrEnum):
+class RefusalReason(StrEnum):
     """Why a destination may not be called at the moment."""
 
     PAUSED = "paused"
@@ -39,13 +39,13 @@ class Obstacle(StrEnum):
 class Refusal:
     """A destination may not be called before ``again_at``, a monotonic reading; infinity is until further notice."""
 
-    obstacle: Obstacle
+    reason: RefusalReason
     again_at: float = inf
 
     @property
     def brief(self) -> bool:
         """Whether it may be over in moments, so that waiting costs less than coming back."""
-        return self.obstacle in {Obstacle.PROBE, Obstacle.LIMIT}
+        return self.reason in {RefusalReason.PROBE, RefusalReason.LIMIT}
 
 
 @dataclass(slots=True, eq=False)
@@ -67,14 +67,14 @@ class _Destination:
     def refusal(self, now: float) -> Refusal | None:
         open_until = self.breaker.open_until
         if open_until is not None and now < open_until:
-            return Refusal(Obstacle.BREAKER, open_until)
+            return Refusal(RefusalReason.BREAKER, open_until)
         if not self.breaker.allows(now):
-            return Refusal(Obstacle.LIMIT if open_until is None else Obstacle.PROBE)
+            return Refusal(RefusalReason.LIMIT if open_until is None else RefusalReason.PROBE)
         if self.limits.max_concurrent is not None and self.in_flight >= self.limits.max_concurrent:
-            return Refusal(Obstacle.LIMIT)
+            return Refusal(RefusalReason.LIMIT)
         if self.limits.max_per_second is not None and len(self.begun) == self.begun.maxlen:
             again_at = self.begun[0] + len(self.begun) / self.limits.max_per_second
-            return Refusal(Obstacle.LIMIT, again_at) if now < again_at else None
+            return Refusal(RefusalReason.LIMIT, again_at) if now < again_at else None
         return None
 
     def pace(self, now: float) -> float:
@@ -117,7 +117,7 @@ class DestinationRegistry:
         self._known: OrderedDict[str, _Destination] = OrderedDict()
         self._waiting: Counter[str] = Counter()
         self._paused: frozenset[str] = frozenset()
-        self._on_change: Callable[[str | None], None] = _nobody
+        self._on_change: Callable[[str | None], None] = _ignore
 
     def on_change(self, listener: Callable[[str | None], None]) -> None:
         """Tell ``listener`` which destination may have become free; ``None`` is any."""
@@ -129,10 +129,10 @@ class DestinationRegistry:
             self._paused = names
             self._on_change(None)
 
-    def look(self, target: Target) -> Refusal | None:
+    def refusal(self, target: Target) -> Refusal | None:
         """Return why ``target`` may not be called now; ``None`` where it may."""
         if target.name in self._paused:
-            return Refusal(Obstacle.PAUSED)
+            return Refusal(RefusalReason.PAUSED)
         known = self._known.get(target.name)
         return None if known is None else known.refusal(self._clock.monotonic())
 
@@ -144,23 +144,23 @@ class DestinationRegistry:
         destination.begun.append(begun_at)
         return Permit(partial(self._end, destination, destination.breaker.begin(), begun_at))
 
-    def put_off(self, target: Target, refusal: Refusal) -> float:
+    def defer(self, target: Target, refusal: Refusal) -> float:
         """Count a deferral; return after how many seconds the task should come back.
 
         Tasks that are too many for a limit get turns one after another, at the pace of the destination: they would
-        only be put off again if they came back together.
+        only be deferred again if they came back together.
         """
         now, destination = self._clock.monotonic(), self._remembered(target)
         destination.deferred += 1
-        self._metrics.deferred(target.name, refusal.obstacle)
-        match refusal.obstacle:
-            case Obstacle.PAUSED:
-                return PAUSE_LOOK
-            case Obstacle.LIMIT:
+        self._metrics.deferred(target.name, refusal.reason)
+        match refusal.reason:
+            case RefusalReason.PAUSED:
+                return PAUSED_DEFERRAL
+            case RefusalReason.LIMIT:
                 turn = max(destination.turn, now) + destination.pace(now)
                 destination.turn = min(turn, now + LONGEST_TURN)
                 return destination.turn - now
-            case Obstacle.BREAKER:
+            case RefusalReason.BREAKER:
                 return refusal.again_at - now
             case _:
                 return 0.0
@@ -235,5 +235,5 @@ class DestinationRegistry:
         self._on_change(name)
 
 
-def _nobody(_name: str | None) -> None:
-    """Nobody waits before the pool does."""
+def _ignore(_name: str | None) -> None:
+    """Nothing waits before the pool runs."""

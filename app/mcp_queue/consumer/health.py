@@ -1,4 +1,4 @@
-"""The consumer's own small HTTP server: liveness, readiness, metrics."""
+"""Serves the consumer's liveness, readiness and metrics over HTTP."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from mcp_queue.consumer.work import Lane
+from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.ports import Clock, Queue
 
@@ -20,7 +20,7 @@ CHECK_TIME = timedelta(seconds=3)
 class ConsumerReadiness:
     """What ``/readyz`` answers from. ``ledger_ok`` is ``None`` where there is no ledger."""
 
-    lanes: Sequence[Lane]
+    polled: Sequence[PolledQueue]
     queues: Sequence[Queue]
     clock: Clock
     started: bool = False
@@ -35,15 +35,15 @@ class ConsumerReadiness:
             f"queue:{queue.spec.name}": "ok" if ok else "down" for queue, ok in zip(self.queues, pings, strict=True)
         }
         now = self.clock.monotonic()
-        for lane in self.lanes:
-            if lane.stuck(now):
-                checks[f"receive:{lane.queue.spec.name}"] = "stuck"
+        for each in self.polled:
+            if each.stuck(now):
+                checks[f"receive:{each.queue.spec.name}"] = "stuck"
         if self.ledger_ok is not None:
             checks["ledger"] = "ok" if self.ledger_ok() else "down"
         if not self.started or self.draining:
             checks["process"] = "draining" if self.draining else "starting"
-        stuck = bool(self.lanes) and all(lane.stuck(now) or lane.paused for lane in self.lanes)
-        stuck = stuck and not all(lane.paused for lane in self.lanes)
+        stuck = bool(self.polled) and all(each.stuck(now) or each.paused for each in self.polled)
+        stuck = stuck and not all(each.paused for each in self.polled)
         ready = self.started and not self.draining and not stuck and (any(pings) or not pings)
         status = "ok" if all(value == "ok" for value in checks.values()) else "degraded"
         return ready, {"status": status if ready else "unavailable", "checks": checks}

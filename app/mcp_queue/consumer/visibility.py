@@ -1,13 +1,14 @@
-"""Keeps the leases of everything that the consumer holds."""
+"""Extends the leases of everything that the consumer holds."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from mcp_queue.consumer.work import Lane, Stop, Work
-from mcp_queue.domain.delivery import Delivery
+from mcp_queue.consumer.held_delivery import HeldDelivery
+from mcp_queue.domain.delivery import DeliveryState
 from mcp_queue.domain.errors import TryLaterError, VisibilityTimeoutError
 from mcp_queue.domain.queues import MAX_LEASE, lease_of
 from mcp_queue.ports import Clock, Metrics
@@ -20,6 +21,15 @@ TICK = timedelta(seconds=0.5)
 MARGIN = timedelta(seconds=10)
 
 
+@dataclass(slots=True)
+class _Lease:
+    """How long one extension lasts, when the lease ends, and when to extend it: monotonic readings in seconds."""
+
+    length: timedelta
+    ends: float
+    extend_at: float
+
+
 class VisibilityExtender:
     """Extends every watched lease at a third of its length, until it is forgotten or lost.
 
@@ -30,29 +40,26 @@ class VisibilityExtender:
         """Watch nothing yet."""
         self._clock = clock
         self._metrics = metrics
-        self._on_lost: Callable[[Work], None] = _nobody
-        self._watched: dict[Work, None] = {}
+        self._on_lost: Callable[[HeldDelivery], None] = _ignore
+        self._leases: dict[HeldDelivery, _Lease] = {}
         self._any = asyncio.Event()
         self._extending: set[asyncio.Task[None]] = set()
 
-    def watch(self, delivery: Delivery, lane: Lane) -> Work:
-        """Keep the lease of ``delivery`` from now on."""
-        spec = lane.queue.spec
-        task_timeout = delivery.task.visibility_timeout if delivery.task else None
-        lease = lease_of(spec.visibility_timeout, task_timeout)
-        ends = delivery.leased_at + spec.visibility_timeout.total_seconds()
-        work = Work(delivery, lane, lease, ends, delivery.leased_at + lease.total_seconds() / 3)
-        self._watched[work] = None
+    def watch(self, held: HeldDelivery) -> None:
+        """Keep the lease of a delivery that was just received."""
+        delivery, queue_timeout = held.delivery, held.polled.queue.spec.visibility_timeout
+        length = lease_of(queue_timeout, delivery.task.visibility_timeout if delivery.task else None)
+        began = delivery.leased_at
+        self._leases[held] = _Lease(length, began + queue_timeout.total_seconds(), began + length.total_seconds() / 3)
         self._any.set()
-        return work
 
-    def forget(self, work: Work) -> None:
-        """Stop extending: the delivery is settled, or about to be given back."""
-        self._watched.pop(work, None)
+    def forget(self, held: HeldDelivery) -> None:
+        """Stop extending: the delivery has ended."""
+        self._leases.pop(held, None)
 
     @contextlib.asynccontextmanager
-    async def running(self, on_lost: Callable[[Work], None]) -> AsyncIterator[None]:
-        """Extend leases while the context is open; report each lost one once, with ``work.stop`` set."""
+    async def running(self, on_lost: Callable[[HeldDelivery], None]) -> AsyncIterator[None]:
+        """Extend leases while the context is open; report each lost delivery once."""
         self._on_lost = on_lost
         loop = asyncio.create_task(self._run(), name="visibility-extender")
         try:
@@ -65,49 +72,50 @@ class VisibilityExtender:
 
     async def _run(self) -> None:
         while True:
-            if not self._watched:
+            if not self._leases:
                 self._any.clear()
                 await self._any.wait()
             await self._clock.sleep(TICK.total_seconds())
             self._tick(self._clock.monotonic())
 
     def _tick(self, now: float) -> None:
-        for work in [work for work in self._watched if now >= work.extend_at]:
-            if now >= work.lease_ends:
-                self._lose(work, "it ran out")
-            elif not work.settling:
+        for held, lease in [item for item in self._leases.items() if now >= item[1].extend_at]:
+            if now >= lease.ends:
+                self._lose(held, "it ran out")
+            elif held.delivery.state is DeliveryState.HELD:
                 # Not due again before this call has ended, however long it takes.
-                work.extend_at = work.lease_ends
-                extension = asyncio.create_task(self._extend(work))
+                lease.extend_at = lease.ends
+                extension = asyncio.create_task(self._extend(held, lease))
                 self._extending.add(extension)
                 extension.add_done_callback(self._extending.discard)
 
-    async def _extend(self, work: Work) -> None:
+    async def _extend(self, held: HeldDelivery, lease: _Lease) -> None:
         asked_at = self._clock.monotonic()
-        last_end = work.delivery.leased_at + (MAX_LEASE - MARGIN).total_seconds()
-        if last_end <= work.lease_ends:
-            return  # nothing more to be had of the 12 hours; the tick at its end reports the loss
-        lease = min(work.lease.total_seconds(), last_end - asked_at)
+        last_end = held.delivery.leased_at + (MAX_LEASE - MARGIN).total_seconds()
+        if last_end <= lease.ends:
+            return  # nothing is left of the 12 hours; the tick at its end reports the loss
+        seconds = min(lease.length.total_seconds(), last_end - asked_at)
         try:
-            await work.lane.queue.extend(work.delivery, timedelta(seconds=lease))
+            await held.polled.queue.extend(held.delivery, timedelta(seconds=seconds))
         except VisibilityTimeoutError as error:
-            self._lose(work, str(error))
+            self._lose(held, str(error))
         except TryLaterError as error:
             logger.warning("extending a lease failed, trying again: %s", error)
-            work.extend_at = min(self._clock.monotonic() + 1, work.lease_ends)
+            lease.extend_at = min(self._clock.monotonic() + 1, lease.ends)
         else:
-            work.lease_ends = asked_at + lease
-            work.extend_at = asked_at + lease / 3
+            lease.ends = asked_at + seconds
+            lease.extend_at = asked_at + seconds / 3
 
-    def _lose(self, work: Work, reason: str) -> None:
-        if work not in self._watched or work.settling:
+    def _lose(self, held: HeldDelivery, reason: str) -> None:
+        delivery = held.delivery
+        if held not in self._leases or delivery.state is not DeliveryState.HELD:
             return  # an extension may fail because the message was just settled
-        self._watched.pop(work, None)
-        work.stop = Stop.LEASE_LOST
-        logger.warning("lease lost: %s", reason, extra=work.log_fields)
-        self._metrics.lease_lost(work.lane.name)
-        self._on_lost(work)
+        del self._leases[held]
+        delivery.state = DeliveryState.LOST
+        logger.warning("lease lost: %s", reason, extra=delivery.log_fields)
+        self._metrics.lease_lost(delivery.queue)
+        self._on_lost(held)
 
 
-def _nobody(_work: Work) -> None:
+def _ignore(_held: HeldDelivery) -> None:
     """Nothing is lost before the extender runs."""

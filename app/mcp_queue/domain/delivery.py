@@ -3,13 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 
+from mcp_queue.domain.errors import DeliverySettledError
 from mcp_queue.domain.task import Task
+
+
+class DeliveryState(Enum):
+    """How far a delivery has come. ``SETTLED`` and ``LOST`` are final."""
+
+    HELD = auto()  #: its lease is ours
+    SETTLING = auto()  #: a settling call is under way: its answer alone says whether the lease still held
+    SETTLED = auto()  #: the backend confirmed how it ended
+    LOST = auto()  #: its lease is over: the queue must not be touched for this delivery any more
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Delivery:
     """A received message: hidden from other consumers until its lease ends, and settled exactly once.
+
+    ``settlement`` is how it ends, once that is decided: ``complete``, ``retry``, ``defer``, ``release`` or
+    ``dead_letter``. A backend that does not answer is asked again for the same settlement, never for another one.
 
     Exactly one of ``task`` and ``poison`` is set: ``poison`` says why the body is no task.
     ``queue`` is the public name of the queue; ``receive_count`` counts this receipt, so it starts at 1.
@@ -30,6 +44,39 @@ class Delivery:
     sent_at: datetime | None = None
     source_queue: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    state: DeliveryState = field(default=DeliveryState.HELD, init=False)
+    settlement: str | None = field(default=None, init=False)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease ended before the delivery was settled."""
+        return self.state is DeliveryState.LOST
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What a log line about this delivery carries."""
+        if self.task is None:
+            return {"message_id": self.message_id, "queue": self.queue}
+        return {"task_id": self.task.id, "task_type": self.task.type, "queue": self.queue}
+
+    def settle_as(self, settlement: str) -> None:
+        """Decide how the delivery ends.
+
+        Raises:
+            DeliverySettledError: that was decided before, which is a defect of the caller.
+
+        """
+        if self.settlement is not None:
+            message = f"{settlement} was asked for after {self.settlement}"
+            raise DeliverySettledError(message)
+        self.settlement = settlement
+
+
+class Requeued(Enum):
+    """What a backend did with a message that is to run later."""
+
+    REWRITTEN = auto()  #: it comes back as the task that was given
+    HIDDEN = auto()  #: only its visibility changed: it comes back as it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

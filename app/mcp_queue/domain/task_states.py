@@ -57,8 +57,8 @@ class TaskState:
         return self.redrive_count << _GENERATION_BITS | _rank(self.status, self.attempt)
 
 
-class Copy(NamedTuple):
-    """A delivered message that is about to run; ``counts_itself``: ``attempt`` is the true one."""
+class DeliveredAttempt(NamedTuple):
+    """Which attempt a delivered message is; ``counts_itself``: the message carries the true number."""
 
     redrive_count: int
     attempt: int
@@ -66,7 +66,7 @@ class Copy(NamedTuple):
 
 
 class AdmissionDecision(NamedTuple):
-    """Whether a copy may run, as which attempt, and where the task stands then."""
+    """Whether a delivered message may run, as which attempt, and where the task stands then."""
 
     state: TaskState
     attempt: int
@@ -75,8 +75,8 @@ class AdmissionDecision(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """How an attempt ended, or a task without one (``attempt`` 0); ``queued``, it was given back and will come again.
+class AttemptEnd:
+    """How an attempt ended, or a task without one (``attempt`` 0); ``queued``, it was released and will come again.
 
     ``confirmed`` is false where the backend will deliver the same attempt again.
     """
@@ -145,30 +145,30 @@ def enqueued(task: Task, now: datetime) -> TaskState:
     return TaskState(status=TaskStatus.SCHEDULED if waits else TaskStatus.QUEUED, redrive_count=task.redrive_count)
 
 
-def admit(known: TaskState, copy: Copy, now: datetime) -> AdmissionDecision:
-    """Decide whether ``copy`` may run. ``known`` is of its generation or of a later one.
+def admit(known: TaskState, delivered: DeliveredAttempt, now: datetime) -> AdmissionDecision:
+    """Decide whether ``delivered`` may run. ``known`` is of its generation or of a later one.
 
     A running task is never a reason against it: its worker may be gone.
     """
-    superseded = copy.counts_itself and copy.attempt <= known.superseded
-    if copy.redrive_count < known.redrive_count or superseded:
-        return AdmissionDecision(known, copy.attempt, stale=True)
+    superseded = delivered.counts_itself and delivered.attempt <= known.superseded
+    if delivered.redrive_count < known.redrive_count or superseded:
+        return AdmissionDecision(known, delivered.attempt, stale=True)
     if known.status.ended:
-        return AdmissionDecision(known, copy.attempt, refused=known.status)
+        return AdmissionDecision(known, delivered.attempt, refused=known.status)
     if known.cancel_requested:
-        return AdmissionDecision(canceled(known, now), copy.attempt, refused=TaskStatus.CANCELED)
-    attempt = copy.attempt if copy.counts_itself else known.recorded + 1
+        return AdmissionDecision(canceled(known, now), delivered.attempt, refused=TaskStatus.CANCELED)
+    attempt = delivered.attempt if delivered.counts_itself else known.recorded + 1
     running = replace(known, status=TaskStatus.RUNNING, attempt=attempt, started_at=now, next_at=None)
     # A crash between sending a retry and deleting its predecessor leaves both: the older one moves nothing back.
     return AdmissionDecision(running if running.position >= known.position else known, attempt)
 
 
-def conclude(known: TaskState, end: End) -> TaskState:
+def conclude(known: TaskState, end: AttemptEnd) -> TaskState:
     """Return the state after ``end``. ``known`` is of its generation or of a later one."""
     if end.redrive_count < known.redrive_count:
         return known
     if end.status is TaskStatus.QUEUED:
-        return _given_back(known, end)
+        return _released(known, end)
     retried = end.status is TaskStatus.RETRYING and end.confirmed
     counted = replace(
         known,
@@ -190,8 +190,8 @@ def conclude(known: TaskState, end: End) -> TaskState:
     return reached if reached.position > known.position else counted
 
 
-def _given_back(known: TaskState, end: End) -> TaskState:
-    """Return the state of a task whose message went back while it ran, unless somebody else has started it since."""
+def _released(known: TaskState, end: AttemptEnd) -> TaskState:
+    """Return the state of a task whose message was released while it ran, unless somebody else has started it since."""
     if known.status is not TaskStatus.RUNNING or (known.attempt, known.started_at) != (end.attempt, end.started_at):
         return known
     return canceled(known, end.at) if known.cancel_requested else replace(known, status=TaskStatus.QUEUED)
@@ -260,7 +260,7 @@ def _rank(status: TaskStatus, attempt: int) -> int:
         case TaskStatus.SCHEDULED:
             return 0
         case TaskStatus.QUEUED:
-            # One that was given back while it ran may run as the same attempt again.
+            # One that was released while it ran may run as the same attempt again.
             return max(1, 2 * attempt)
         case TaskStatus.RUNNING:
             return 2 * attempt

@@ -10,7 +10,7 @@ from mcp_queue.ports.callbacks import (
 )
 from mcp_queue.ports.clock import Clock
 from mcp_queue.ports.dead_letters import DeadLetterStore, NotificationOutbox, RedriveJobs
-from mcp_queue.ports.execution import Admission, AttemptRecord, Execution, ExecutionLog
+from mcp_queue.ports.execution import Admission, AttemptRecord, AttemptStart, ExecutionLog
 from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
 from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
 from mcp_queue.ports.payloads import PayloadPointer, PayloadStore
@@ -21,6 +21,7 @@ from mcp_queue.ports.tracing import Span, Tracer
 __all__ = [
     "Admission",
     "AttemptRecord",
+    "AttemptStart",
     "AuditLog",
     "CallbackRequest",
     "CallbackResponse",
@@ -32,7 +33,6 @@ __all__ = [
     "Destinations",
     "Embedding",
     "EmbeddingClient",
-    "Execution",
     "ExecutionLog",
     "HeldTasks",
     "IdempotencyStore",

@@ -1,4 +1,4 @@
-"""What the consumer tells the ledger of attempts."""
+"""What the ledger is told when attempts start and end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """A delivery that is about to run. ``attempt`` is what the message says: its ``retry_count`` + 1."""
+class AttemptStart:
+    """An attempt that is about to start. ``attempt`` is what the message says: its ``retry_count`` + 1."""
 
     task: Task
     attempt: int
@@ -20,7 +20,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether an execution may start, and as which attempt (from 1).
+    """Whether an attempt may start, and as which attempt (from 1).
 
     ``refused`` is the status that stands against it (``canceled``, or ended in this generation), or ``stale`` is true
     for a copy of an earlier generation or of an attempt whose successor was confirmed.
@@ -36,7 +36,8 @@ class AttemptRecord:
     """How one attempt, or the whole task without one (``attempt`` 0: expired, canceled), ended.
 
     One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
-    ``confirmed`` is false where the lease was lost first, so that the backend will deliver the same attempt again.
+    ``confirmed`` is false where the backend will deliver the same attempt again: the lease was lost first, or a message
+    that carries the count could only be hidden.
     """
 
     task: Task
@@ -55,8 +56,8 @@ class AttemptRecord:
 class ExecutionLog(Protocol):
     """The part of the ledger that the consumer writes. It observes: its absence never stops a task."""
 
-    async def start(self, executions: Sequence[Execution]) -> Sequence[Admission]:
-        """Mark executions as running, all in one conditional update; answers come in the order given."""
+    async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
+        """Mark attempts as running, all in one conditional update; answers come in the order given."""
         ...
 
     async def record(self, attempt: AttemptRecord) -> None:

@@ -30,6 +30,10 @@ class Metrics(Protocol):
         """Count a delivery whose lease ended under us."""
         ...
 
+    def settled_twice(self, queue: str) -> None:
+        """Count a second settlement of one delivery: a defect of the product, which touched nothing."""
+        ...
+
     def callback(self, outcome: str) -> None:
         """Count a callback: ``ok``, ``retryable``, ``rejected`` or ``refused``."""
         ...
@@ -42,7 +46,7 @@ class Metrics(Protocol):
 class DestinationMetrics(Protocol):
     """What is counted of the destinations of callbacks. Label values are the adapter's to bound."""
 
-    def deferred(self, destination: str, obstacle: str) -> None:
+    def deferred(self, destination: str, reason: str) -> None:
         """Count a task that was put off: its destination is ``paused``, or kept by its ``breaker`` or a ``limit``."""
         ...
 

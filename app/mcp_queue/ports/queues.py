@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from mcp_queue.domain.dead_letters.reading import RedriveProgress
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
@@ -68,16 +68,20 @@ class Queue(Protocol):
         """
         ...
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
-        """Give the message back to run as ``task`` after ``delay``: a retry, a hop or a deferral.
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back to run as ``task``, its next attempt, after ``delay``; return what was done.
 
-        Where ``traits.rewrites`` is false the message keeps its old body and only its visibility changes. Where it
-        is true the receive count starts again at 0.
+        Where ``traits.rewrites`` is false the message keeps its body: ``HIDDEN``. Where it is true that happens only to
+        bodies that cannot be sent again; for all others the receive count starts again at 0.
 
         Raises:
             VisibilityTimeoutError: the lease is known to be lost; nothing was given back.
 
         """
+        ...
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back to run as ``task`` after ``delay`` without counting an attempt; else like ``retry``."""
         ...
 
     async def release(self, delivery: Delivery) -> None:

@@ -52,6 +52,9 @@ class PrometheusMetrics:
         )
         self._retries = counter("mcp_queue_task_retries_total", "Attempts that will be followed by another.", by_type)
         self._leases_lost = counter("mcp_queue_leases_lost_total", "Deliveries whose lease ended early.", ("queue",))
+        self._settled_twice = counter(
+            "mcp_queue_settled_twice_total", "Second settlements of a delivery, which is a defect.", ("queue",)
+        )
         self._callbacks = counter("mcp_queue_callbacks_total", "Requests to clients' URLs.", ("outcome",))
         for outcome in _OUTCOMES:  # present from the start, so that a rate has a first value to count from
             self._callbacks(outcome)
@@ -170,6 +173,10 @@ class PrometheusMetrics:
         """Count a delivery whose lease ended under us."""
         self._leases_lost(queue).inc()
 
+    def settled_twice(self, queue: str) -> None:
+        """Count a second settlement of one delivery, which is a defect."""
+        self._settled_twice(queue).inc()
+
     def callback(self, outcome: str) -> None:
         """Count a request to a client's URL."""
         self._callbacks(outcome).inc()
@@ -196,9 +203,9 @@ class PrometheusMetrics:
         """Count a try to tell ``notifier`` something."""
         self._notified(notifier, outcome).inc()
 
-    def deferred(self, destination: str, obstacle: str) -> None:
+    def deferred(self, destination: str, reason: str) -> None:
         """Count a task that was put off."""
-        self._deferred(self._destination_label(destination), obstacle).inc()
+        self._deferred(self._destination_label(destination), reason).inc()
 
     def breaker_opened(self, destination: str) -> None:
         """Note that a destination is no longer called."""

@@ -17,27 +17,27 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.config.settings import Settings
-from mcp_queue.consumer.admission import Admitter
-from mcp_queue.consumer.attempts import AttemptRunner, Dispatcher
 from mcp_queue.consumer.background import share_destinations, watch_cancels, watch_depths, watch_pauses
 from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.dispatcher import TaskDispatcher
 from mcp_queue.consumer.health import ConsumerReadiness, serving
+from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.consumer.receiver import Receiver
-from mcp_queue.consumer.settlement import Settlement
 from mcp_queue.consumer.visibility import VisibilityExtender
-from mcp_queue.consumer.work import Lane
 from mcp_queue.consumer.worker_pool import WorkerPool
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.execution.retry import RetryPolicy
 from mcp_queue.domain.queues import Backend
 from mcp_queue.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue, Tracer
 from mcp_queue.services.enqueueing.rules import EnqueueRules
+from mcp_queue.services.execution.admission import Admitter
 from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.attempts import AttemptRunner, Dispatcher
 from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.dispatch import TaskDispatcher
 from mcp_queue.services.execution.router import TaskRouter
+from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.periodic import Job, running
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.purges import Purges
@@ -74,11 +74,11 @@ async def run_consumer(settings: Settings) -> None:
         rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
         core = build_shared_services(settings, queues, ledger, rules, clock=clock, metrics=metrics)
         log: ExecutionLog = ExecutionMemory() if ledger is None else ledger.executions
-        lanes = _lanes(settings, queues)
+        polled = _polled_queues(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
-        pool, extender = _pool(settings, lanes, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
-        readiness = ConsumerReadiness(pool.lanes, list(queues.by_name.values()), clock)
+        pool, extender = _pool(settings, polled, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
+        readiness = ConsumerReadiness(pool.polled, list(queues.by_name.values()), clock)
         jobs = _jobs(pool, queues, core, ledger)
         if ledger is not None:
             readiness.ledger_ok = lambda: ledger.healthy
@@ -96,7 +96,7 @@ async def run_consumer(settings: Settings) -> None:
             relieve_collector()
             pool.start()
             readiness.started = True
-            logger.info("consuming from %s", ", ".join(lane.queue.spec.name for lane in pool.lanes))
+            logger.info("consuming from %s", ", ".join(polled.queue.spec.name for polled in pool.polled))
             await signals.stop.wait()
             readiness.draining = True
             for processor in dead_letter_processors:
@@ -172,18 +172,18 @@ def _renderer(registry: CollectorRegistry) -> Callable[[], tuple[bytes, str]]:
     return lambda: (exposition(registry), CONTENT_TYPE_LATEST)
 
 
-def _lanes(settings: Settings, queues: Queues) -> list[Lane]:
+def _polled_queues(settings: Settings, queues: Queues) -> list[PolledQueue]:
     """Return what is polled: every queue but dead-letter queues, and the levels of priority queues one by one."""
-    lanes = []
+    polled = []
     for name, queue in queues.public.items():
         if name in settings.dead_letter_queues:
             continue
         if isinstance(queue, PriorityQueue):
             policy = queue.spec.level_policy
-            lanes += [Lane(leaf, _wait(settings, leaf), level, policy) for level, leaf in queue.levels.items()]
+            polled += [PolledQueue(leaf, _wait(settings, leaf), level, policy) for level, leaf in queue.levels.items()]
         else:
-            lanes.append(Lane(queues.by_name[name], _wait(settings, queues.by_name[name])))
-    return lanes
+            polled.append(PolledQueue(queues.by_name[name], _wait(settings, queues.by_name[name])))
+    return polled
 
 
 def _wait(settings: Settings, queue: Queue) -> timedelta:
@@ -192,7 +192,7 @@ def _wait(settings: Settings, queue: Queue) -> timedelta:
 
 def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
     settings: Settings,
-    lanes: list[Lane],
+    polled: list[PolledQueue],
     clock: Clock,
     metrics: Metrics,
     log: ExecutionLog,
@@ -208,11 +208,10 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
         metrics=metrics,
         log=log,
         policy=RetryPolicy(settings.retry.backoff),
-        extender=extender,
         withdrawn=purges.withdrew,
     )
     pool = WorkerPool(
-        lanes,
+        polled,
         slots=settings.workers.count,
         batch_size=settings.workers.batch_size,
         clock=clock,
@@ -224,6 +223,7 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
             dispatcher=dispatcher,
             settlement=settlement,
             processing_timeout=settings.workers.processing_timeout,
+            executed=deferrals.executed,
             tracer=tracer,
         ),
         settlement=settlement,

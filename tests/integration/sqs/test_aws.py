@@ -23,7 +23,7 @@ async def test_a_task_goes_to_aws_and_comes_back() -> None:
         (delivery,) = await queue.receive(1, timedelta(seconds=20))
         assert task == delivery.task
         await queue.extend(delivery, timedelta(seconds=90))
-        await queue.reschedule(delivery, task.next_attempt(), timedelta(seconds=1))
+        await queue.retry(delivery, task.next_attempt(), timedelta(seconds=1))
         (retry,) = await queue.receive(1, timedelta(seconds=20))
         assert task.next_attempt() == retry.task
         await queue.release(retry)

@@ -167,7 +167,7 @@ class TestTraffic:
             due = datetime.now(UTC) + timedelta(hours=1)
             await queue.enqueue(make_task())
             (delivery,) = await queue.receive(1, WAIT)
-            await queue.reschedule(delivery, make_task(scheduled_for=due), timedelta(seconds=1))
+            await queue.retry(delivery, make_task(scheduled_for=due), timedelta(seconds=1))
             (again,) = await queue.receive(1, WAIT)
         assert again.task is not None
         assert due == again.task.scheduled_for

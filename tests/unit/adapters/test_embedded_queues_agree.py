@@ -99,7 +99,7 @@ def settle(how: str, index: int) -> Step:
             case "extend":
                 await queue.extend(delivery, 3 * SECOND)
             case "retry":
-                await queue.reschedule(delivery, delivery.task.next_attempt(), 3 * SECOND)
+                await queue.retry(delivery, delivery.task.next_attempt(), 3 * SECOND)
             case _:
                 await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", START, queue.spec.name))
 

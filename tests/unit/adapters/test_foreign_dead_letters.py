@@ -66,7 +66,7 @@ async def test_the_consumer_counts_receives_where_the_backend_cannot_move_messag
     await queue.extend(first, timedelta(seconds=100))
     await queue.release(first)
     assert second.task is not None
-    await queue.reschedule(second, second.task, timedelta(seconds=9))
+    await queue.retry(second, second.task, timedelta(seconds=9))
     await queue.complete(third)
     await queue.ping()
     assert await queue.purge() == 3

@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
+from mcp_queue.domain.delivery import Requeued
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     CallbackRejectedError,
@@ -376,7 +377,7 @@ async def test_a_lease_lost_before_settling_ends_the_delivery(consumer: KitFacto
 async def test_a_retry_whose_lease_was_lost_is_recorded_as_unconfirmed(consumer: KitFactory) -> None:
     """Only a confirmed successor makes earlier copies stale."""
     kit = await consumer(failing)
-    kit.queues["tasks"].faults["reschedule"] = [VisibilityTimeoutError()]
+    kit.queues["tasks"].faults["retry"] = [VisibilityTimeoutError()]
     await kit.enqueue(kit.task())
     await kit.pass_time()
 
@@ -397,16 +398,18 @@ async def test_attempts_of_a_queue_that_cannot_count_them_are_counted_by_the_log
     """Where the old body comes back, the attempt is what the log knows plus one."""
     kit = await consumer(failing, specs=[fifo()], traits=QueueTraits(rewrites=False))
     inner = kit.queues["orders"].inner
-    original = inner.reschedule
+    original = inner.retry
 
-    async def keep_body(delivery: object, task: Task, delay: timedelta) -> None:
+    async def keep_body(delivery: object, task: Task, delay: timedelta) -> Requeued:
         await original(delivery, replace(task, retry_count=0), delay)
+        return Requeued.HIDDEN
 
-    inner.reschedule = keep_body
+    inner.retry = keep_body
     await kit.enqueue(kit.task(queue="orders", group="g"), queue="orders")
     await kit.pass_time(30)
 
     assert [("t1", 1), ("t1", 2), ("t1", 3)] == kit.dispatcher.ran
+    assert [True, True, True] == [record.confirmed for record in kit.log.records]
     assert len(await kit.dead_letters()) == 1
 
 

@@ -22,11 +22,11 @@ async def test_consumers_follow_a_pause_within_five_seconds(consumer: KitFactory
         await switches[0].pause("a")
         await switches[1].pause("b")
         await kit.pass_time(4)
-        assert [True, True, False] == [lane.paused for lane in kit.pool.lanes]
+        assert [True, True, False] == [polled.paused for polled in kit.pool.polled]
         await switches[0].resume("a")
         await kit.pass_time(4)
 
-        assert [False, True, False] == [lane.paused for lane in kit.pool.lanes]
+        assert [False, True, False] == [polled.paused for polled in kit.pool.polled]
 
 
 class ListedDestinations:
@@ -74,11 +74,11 @@ async def test_operators_see_and_pause_destinations_within_seconds(consumer: Kit
         store.down = True
         await kit.pass_time(5)
 
-        assert kit.destinations.look(Target("http://b.example:80", "b.example")) is not None
+        assert kit.destinations.refusal(Target("http://b.example:80", "b.example")) is not None
         store.down = False
         await store.resume("http://b.example:80")
         await kit.pass_time(5)
-        assert kit.destinations.look(Target("http://b.example:80", "b.example")) is None
+        assert kit.destinations.refusal(Target("http://b.example:80", "b.example")) is None
 
     figures = {
         "calls": 20,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.consumer.call_limits import LONGEST_TURN, DestinationRegistry, Obstacle, Permit, Refusal
+from mcp_queue.consumer.call_limits import LONGEST_TURN, DestinationRegistry, Permit, Refusal, RefusalReason
 from mcp_queue.domain.callbacks.breaker import BreakerState
 from mcp_queue.domain.callbacks.destinations import DestinationLimits, DestinationState, LimitRule, Target
 from tests.support.consumer import CountingMetrics
@@ -77,7 +77,7 @@ def test_a_forgotten_breaker_no_longer_counts_as_open(registry: DestinationRegis
         registry.enter(target(name)).end()
 
     assert [] == metrics.open
-    assert registry.look(target("a")) is None
+    assert registry.refusal(target("a")) is None
 
 
 def test_a_permit_ends_once(registry: DestinationRegistry) -> None:
@@ -97,26 +97,26 @@ async def test_a_rate_limit_holds_over_any_second(clock: FakeClock, metrics: Cou
     begun: dict[str, list[float]] = {"2.0": [], "0.25": []}
     for _ in range(100):
         for name, moments in begun.items():
-            while registry.look(target(name)) is None:
+            while registry.refusal(target(name)) is None:
                 registry.enter(target(name)).end(failed=False)
                 moments.append(clock.monotonic())
         await clock.advance(SECOND / 10)
 
     assert [0.0, 0.0, 1.0, 1.0, 2.0, 2.0] == begun["2.0"][:6]
     assert [0.0, 4.0, 8.0] == begun["0.25"]
-    assert registry.look(target("0.25")) == Refusal(Obstacle.LIMIT, 12.0)
+    assert registry.refusal(target("0.25")) == Refusal(RefusalReason.LIMIT, 12.0)
 
 
 async def test_turns_follow_the_pace_of_the_destination(clock: FakeClock, metrics: CountingMetrics) -> None:
     """Two calls at a time that take four seconds each: one may begin every two seconds."""
     rules = [LimitRule(limits=DestinationLimits(max_concurrent=2), name="a")]
     registry = DestinationRegistry(clock=clock, metrics=metrics, rules=rules)
-    assert [0.0, 0.0] == [registry.put_off(target("a"), Refusal(Obstacle.LIMIT)) for _ in range(2)]
+    assert [0.0, 0.0] == [registry.defer(target("a"), Refusal(RefusalReason.LIMIT)) for _ in range(2)]
     permit = registry.enter(target("a"))
     await clock.advance(4 * SECOND)
     permit.end(failed=False)
 
-    turns = [registry.put_off(target("a"), Refusal(Obstacle.LIMIT)) for _ in range(1000)]
+    turns = [registry.defer(target("a"), Refusal(RefusalReason.LIMIT)) for _ in range(1000)]
     assert [2.0, 4.0, 6.0] == turns[:3]
     assert LONGEST_TURN == turns[-1]
 
@@ -131,9 +131,9 @@ def test_a_snapshot_shows_what_is_called_waited_for_or_not_trusted(
 ) -> None:
     """A destination that was forgotten about by its tasks is left out."""
     fail(registry, "broken")
-    registry.put_off(target("broken"), Refusal(Obstacle.BREAKER, 30.0))
+    registry.defer(target("broken"), Refusal(RefusalReason.BREAKER, 30.0))
     registry.wait(target("broken"), 4)
-    registry.put_off(target("idle"), Refusal(Obstacle.PAUSED))
+    registry.defer(target("idle"), Refusal(RefusalReason.PAUSED))
     permits = [registry.enter(target("busy")) for _ in range(2)]
     permits[0].end(failed=False)
 
@@ -168,7 +168,7 @@ def test_whoever_waits_is_told_what_may_have_become_free(registry: DestinationRe
     registry.enter(target("a")).end(failed=False)
     registry.set_paused(frozenset({"a"}))
     registry.set_paused(frozenset({"a"}))
-    assert registry.look(target("a")) == Refusal(Obstacle.PAUSED)
+    assert registry.refusal(target("a")) == Refusal(RefusalReason.PAUSED)
     registry.set_paused(frozenset())
 
     assert ["a", None, None] == told

@@ -77,9 +77,9 @@ def some(kit: ConsumerKit, count: int, url: str, queue: str = "tasks", **members
     return [kit.task(f"{name}{n}", queue, callback_url=url, group=f"{name}{n}", **members) for n in range(count)]
 
 
-def reschedules(kit: ConsumerKit, queue: str = "tasks") -> int:
+def deferrals_of(kit: ConsumerKit, queue: str = "tasks") -> int:
     """Count what was given back to come again later."""
-    return kit.queues[queue].calls.count("reschedule")
+    return kit.queues[queue].calls.count("defer")
 
 
 @pytest.mark.parametrize("queue", ["tasks", "orders"])
@@ -116,7 +116,7 @@ async def test_a_deferred_task_comes_back_unchanged_after_the_open_time(consumer
     assert state.open_until is not None
     assert b'"retry_count":1' in message.body.encode()
     assert timedelta(seconds=36) < message.visible_at - kit.clock.now() < timedelta(seconds=37.5)
-    assert [("http://a.example:80", "breaker")] == kit.metrics.put_off
+    assert [("http://a.example:80", "breaker")] == kit.metrics.deferrals
 
 
 async def test_a_deferral_takes_five_seconds_at_least(consumer: KitFactory, world: World) -> None:
@@ -150,28 +150,28 @@ async def test_a_deferral_that_the_backend_does_not_take_is_tried_again(consumer
     """The delivery is settled exactly once, whatever happens on the way."""
     kit = await consumer(world)
     await open_breaker(kit, world)
-    kit.queues["tasks"].faults["reschedule"] = [BackendUnavailableError(), BackendUnavailableError()]
+    kit.queues["tasks"].faults["defer"] = [BackendUnavailableError(), BackendUnavailableError()]
     await kit.enqueue(kit.task(callback_url=A))
     await kit.pass_time(0.1)
-    assert kit.pool.lanes[0].deferring == 1
+    assert kit.pool.polled[0].deferring == 1
     await kit.pass_time(5)
 
-    assert (3, 0) == (reschedules(kit), kit.pool.lanes[0].deferring)
+    assert (3, 0) == (deferrals_of(kit), kit.pool.polled[0].deferring)
 
 
 async def test_a_deferral_whose_lease_is_lost_meanwhile_is_given_up(consumer: KitFactory, world: World) -> None:
     """Another consumer has the task by then."""
     kit = await consumer(world, specs=[standard(visibility_timeout=timedelta(seconds=30))])
     await open_breaker(kit, world)
-    kit.queues["tasks"].faults["reschedule"] = [BackendUnavailableError() for _ in range(100)]
+    kit.queues["tasks"].faults["defer"] = [BackendUnavailableError() for _ in range(100)]
     kit.queues["tasks"].faults["extend"] = [VisibilityTimeoutError()]
     await kit.enqueue(kit.task(callback_url=A))
     await kit.pass_time(20)
 
-    assert (1, 0) == (kit.metrics.lost, kit.pool.lanes[0].deferring)
-    tries = reschedules(kit)
+    assert (1, 0) == (kit.metrics.lost, kit.pool.polled[0].deferring)
+    tries = deferrals_of(kit)
     await kit.pass_time(5)
-    assert tries == reschedules(kit)
+    assert tries == deferrals_of(kit)
 
 
 async def test_what_is_not_to_run_anyway_is_not_deferred(consumer: KitFactory, world: World) -> None:
@@ -196,7 +196,7 @@ async def test_a_deferred_fifo_delivery_keeps_its_lease_without_a_slot(consumer:
     await kit.enqueue(*some(kit, 3, A, "orders"), queue="orders")
     await kit.pass_time(200)
 
-    assert (0, 0) == (kit.pool.busy, kit.pool.lanes[0].held)
+    assert (0, 0) == (kit.pool.busy, kit.pool.polled[0].held)
     assert {"receive", "extend"} == set(kit.queues["orders"].calls)
     assert [1, 1, 1] == [message.receive_count for message in kit.queues["orders"].inner._messages]
     assert kit.metrics.lost == 0
@@ -242,14 +242,14 @@ async def test_fifo_deliveries_that_are_too_many_to_wait_are_hidden(
     consumer: KitFactory, world: World, monkeypatch: pytest.MonkeyPatch, traits: QueueTraits
 ) -> None:
     """By one change of visibility, for fifteen minutes; those that wait already are left alone."""
-    monkeypatch.setattr(deferrals, "MAX_PARKED", 3)
+    monkeypatch.setattr(deferrals, "MAX_WAITING", 3)
     kit = await consumer(world, specs=[fifo()], traits=traits)
     kit.destinations.set_paused(frozenset({"http://a.example:80"}))
     await kit.enqueue(*some(kit, 5, A, "orders"), queue="orders")
     await kit.pass_time(60)
 
     hidden = [message for message in kit.queues["orders"].inner._messages if message.receipt is None]
-    assert (2, 2) == (len(hidden), reschedules(kit, "orders"))
+    assert (2, 2) == (len(hidden), deferrals_of(kit, "orders"))
     assert all(timedelta(minutes=14) <= message.visible_at - kit.clock.now() for message in hidden)
 
     kit.destinations.set_paused(frozenset())
@@ -263,14 +263,14 @@ async def test_followers_of_a_hidden_head_are_given_back(
     consumer: KitFactory, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, once the head is hidden: while it is, the backend hands out none of its group."""
-    monkeypatch.setattr(deferrals, "MAX_PARKED", 1)
+    monkeypatch.setattr(deferrals, "MAX_WAITING", 1)
     kit = await consumer(world, specs=[fifo()], slots=5, prepare=GroupedReceive)
     kit.destinations.set_paused(frozenset({"http://a.example:80"}))
     await kit.enqueue(*(kit.task(f"t{n}", "orders", callback_url=A, group="g") for n in range(3)), queue="orders")
     await kit.pass_time(21)
 
     calls = [call for call in kit.queues["orders"].calls if call != "receive"]
-    assert ["reschedule", "release", "release"] == calls[:3]
+    assert ["defer", "release", "release"] == calls[:3]
     assert world.calls == []
 
 
@@ -278,13 +278,13 @@ async def test_a_limit_has_its_places_beside_a_destination_that_takes_all(
     consumer: KitFactory, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits for moments is not hidden for a quarter of an hour because of what waits for long."""
-    monkeypatch.setattr(deferrals, "MAX_PARKED", 3)
+    monkeypatch.setattr(deferrals, "MAX_WAITING", 3)
     kit = await consumer(world, specs=[fifo()], limits=limited(max_concurrent=1))
     kit.destinations.set_paused(frozenset({"http://b.example:80"}))
     await kit.enqueue(*some(kit, 5, B, "orders"), *some(kit, 3, A, "orders"), queue="orders")
     world.slow.add(A)
     await kit.pass_time(1)
-    assert 2 == reschedules(kit, "orders")
+    assert 2 == deferrals_of(kit, "orders")
     world.gate.set()
     await kit.pass_time(1)
 
@@ -343,9 +343,9 @@ async def test_a_standard_task_waits_for_the_end_of_the_probe(consumer: KitFacto
     world.slow.add(A)
     await kit.pass_time(38)  # both came back; the first is the probe
     assert (1, 1) == (kit.pool.busy, kit.destinations.snapshot()[0].waiting)
-    assert 2 == reschedules(kit)
+    assert 2 == deferrals_of(kit)
     await kit.pass_time(5)
-    assert (3, 0) == (reschedules(kit), kit.destinations.snapshot()[0].waiting)
+    assert (3, 0) == (deferrals_of(kit), kit.destinations.snapshot()[0].waiting)
 
 
 async def test_a_paused_destination_is_not_called_until_it_is_resumed(consumer: KitFactory, world: World) -> None:
@@ -354,8 +354,8 @@ async def test_a_paused_destination_is_not_called_until_it_is_resumed(consumer: 
     kit.destinations.set_paused(frozenset({"http://a.example:80"}))
     await kit.enqueue(*some(kit, 1, A), *some(kit, 1, B))
     await kit.pass_time(70)
-    assert (["b0"], 2) == (world.calls, reschedules(kit))
-    assert [("http://a.example:80", "paused")] * 2 == kit.metrics.put_off
+    assert (["b0"], 2) == (world.calls, deferrals_of(kit))
+    assert [("http://a.example:80", "paused")] * 2 == kit.metrics.deferrals
 
     kit.destinations.set_paused(frozenset())
     await kit.pass_time(30)
@@ -373,7 +373,7 @@ async def test_a_concurrency_limit_makes_its_tasks_wait_a_moment(consumer: KitFa
     await kit.pass_time(1)
 
     assert [f"a{n}" for n in range(6)] == [call for call in world.calls if call[0] == "a"]
-    assert (2, 0) == (world.busiest[A], reschedules(kit))
+    assert (2, 0) == (world.busiest[A], deferrals_of(kit))
 
 
 async def test_a_task_that_waits_too_long_for_a_limit_is_given_back(consumer: KitFactory, world: World) -> None:
@@ -382,11 +382,11 @@ async def test_a_task_that_waits_too_long_for_a_limit_is_given_back(consumer: Ki
     world.slow.add(A)
     await kit.enqueue(*some(kit, 3, A))
     await kit.pass_time(4.5)
-    assert 0 == reschedules(kit)
+    assert 0 == deferrals_of(kit)
     await kit.pass_time(1)
 
-    assert 2 == reschedules(kit)
-    assert [("http://a.example:80", "limit")] * 2 == kit.metrics.put_off
+    assert 2 == deferrals_of(kit)
+    assert [("http://a.example:80", "limit")] * 2 == kit.metrics.deferrals
 
 
 async def test_a_fifo_delivery_waits_for_a_limit_as_long_as_it_takes(consumer: KitFactory, world: World) -> None:
@@ -398,8 +398,8 @@ async def test_a_fifo_delivery_waits_for_a_limit_as_long_as_it_takes(consumer: K
     world.gate.set()
     await kit.pass_time(1)
 
-    assert (["a0", "a1", "a2"], 0) == (world.calls, reschedules(kit, "orders"))
-    assert kit.metrics.put_off == []
+    assert (["a0", "a1", "a2"], 0) == (world.calls, deferrals_of(kit, "orders"))
+    assert kit.metrics.deferrals == []
 
 
 async def test_a_fifo_delivery_waits_for_a_rate_however_low(consumer: KitFactory, world: World) -> None:
@@ -408,7 +408,7 @@ async def test_a_fifo_delivery_waits_for_a_rate_however_low(consumer: KitFactory
     await kit.enqueue(*some(kit, 4, A, "orders"), queue="orders")
     await kit.pass_time(31)
 
-    assert (["a0", "a1", "a2", "a3"], 0) == (world.calls, reschedules(kit, "orders"))
+    assert (["a0", "a1", "a2", "a3"], 0) == (world.calls, deferrals_of(kit, "orders"))
 
 
 async def test_a_rate_limit_spreads_calls_over_time(consumer: KitFactory, world: World) -> None:
@@ -423,7 +423,7 @@ async def test_a_rate_limit_spreads_calls_over_time(consumer: KitFactory, world:
 
     assert (2, 30) == (seen[0], seen[-1])
     assert all(later - earlier <= 2 for earlier, later in pairwise(seen))
-    assert 30 - 2 - 10 == reschedules(kit)
+    assert 30 - 2 - 10 == deferrals_of(kit)
 
 
 async def test_tasks_that_are_too_many_for_a_limit_come_back_one_after_another(
@@ -435,7 +435,7 @@ async def test_tasks_that_are_too_many_for_a_limit_come_back_one_after_another(
     await kit.pass_time(180)
 
     assert 100 == len(world.calls)
-    assert reschedules(kit) < 200
+    assert deferrals_of(kit) < 200
 
 
 async def test_with_all_slots_taken_a_limit_sends_nothing_back(consumer: KitFactory, world: World) -> None:
@@ -445,7 +445,7 @@ async def test_with_all_slots_taken_a_limit_sends_nothing_back(consumer: KitFact
     await kit.enqueue(*some(kit, 100, A))
     await kit.pass_time(60)
 
-    assert 0 == reschedules(kit)
+    assert 0 == deferrals_of(kit)
     assert (await kit.queues["tasks"].stats()).inflight_messages == 3
 
 
@@ -458,8 +458,8 @@ async def test_an_open_breaker_holds_up_nobody_while_all_slots_are_taken(consume
     await kit.enqueue(kit.task("next", callback_url=B))
     await kit.pass_time(5)
 
-    assert (["b0"], 20) == (world.calls, reschedules(kit))
-    assert kit.pool.lanes[0].held == 1
+    assert (["b0"], 20) == (world.calls, deferrals_of(kit))
+    assert kit.pool.polled[0].held == 1
 
 
 async def test_a_level_above_goes_first_also_among_what_waits(consumer: KitFactory, world: World) -> None:
@@ -467,7 +467,7 @@ async def test_a_level_above_goes_first_also_among_what_waits(consumer: KitFacto
     kit = await consumer(
         world,
         specs=[standard("low"), standard("high")],
-        lanes=[("low", 0), ("high", 3)],
+        levels=[("low", 0), ("high", 3)],
         slots=4,
         limits=limited(max_concurrent=1),
     )
@@ -566,7 +566,7 @@ async def test_what_waits_and_loses_its_lease_is_forgotten(consumer: KitFactory,
 
     assert 3 == kit.metrics.lost
     assert {"receive", "extend"} == set(kit.queues["orders"].calls)
-    assert "orders" not in {work.lane.name for work in kit.pool._deferrals.waiting()}
+    assert "orders" not in {held.polled.name for held in kit.pool._deferrals.waiting()}
 
 
 async def test_followers_of_a_deferred_head_that_lost_its_lease_are_given_back(
@@ -588,13 +588,13 @@ async def test_a_deferral_that_a_drain_finds_under_way_is_finished(consumer: Kit
     """The task is given back once, to come again later."""
     kit = await consumer(world)
     await open_breaker(kit, world)
-    kit.queues["tasks"].faults["reschedule"] = [BackendUnavailableError()]
+    kit.queues["tasks"].faults["defer"] = [BackendUnavailableError()]
     await kit.enqueue(kit.task(callback_url=A))
     await kit.pass_time(0.1)
     draining = asyncio.create_task(kit.pool.drain(timedelta(seconds=30), asyncio.Event()))
     await kit.pass_time(25)
     await draining
 
-    assert 2 == reschedules(kit)
+    assert 2 == deferrals_of(kit)
     assert "release" not in kit.queues["tasks"].calls
     assert world.calls == []

@@ -21,7 +21,7 @@ def kit() -> ConsumerKit:
 @pytest.fixture
 def readiness(kit: ConsumerKit) -> ConsumerReadiness:
     """Return the readiness of a consumer that has started."""
-    return ConsumerReadiness(kit.pool.lanes, list(kit.queues.values()), kit.clock, started=True)  # type: ignore[arg-type]  # the double has what checks call
+    return ConsumerReadiness(kit.pool.polled, list(kit.queues.values()), kit.clock, started=True)  # type: ignore[arg-type]  # the double has what checks call
 
 
 @pytest.fixture
@@ -106,12 +106,12 @@ async def test_a_ledger_that_is_down_only_degrades(readiness: ConsumerReadiness)
 
 async def test_receive_loops_without_progress_make_it_unready(kit: ConsumerKit, readiness: ConsumerReadiness) -> None:
     """A consumer that cannot receive is replaced; paused queues do not count."""
-    kit.pool.lanes[0].failures = 3
+    kit.pool.polled[0].failures = 3
     ready, body = await readiness.check()
     assert ready
     assert body["checks"]["receive:a"] == "stuck"  # type: ignore[index]  # checks is an object
-    kit.pool.lanes[1].polls, kit.pool.lanes[1].progress_at = 1, -100.0
+    kit.pool.polled[1].open_polls, kit.pool.polled[1].progress_at = 1, -100.0
     assert (await readiness.check())[0] is False
-    kit.pool.lanes[0].paused = kit.pool.lanes[1].paused = True
+    kit.pool.polled[0].paused = kit.pool.polled[1].paused = True
 
     assert (await readiness.check())[0] is True

@@ -1,4 +1,4 @@
-"""Slots, lanes, leases and the end of the process."""
+"""Slots, queues, leases and the end of the process."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ async def test_a_freed_slot_takes_the_highest_level_held(consumer: KitFactory) -
         await gates[task.id].wait()
         return None
 
-    kit = await consumer(gated, specs=[standard("low"), standard("high")], lanes=[("low", 0), ("high", 3)], slots=1)
+    kit = await consumer(gated, specs=[standard("low"), standard("high")], levels=[("low", 0), ("high", 3)], slots=1)
     await kit.enqueue(*(kit.task(f"low{i}", "low") for i in range(5)), queue="low")
     await kit.pass_time(1)
     await kit.enqueue(kit.task("high", "high"), queue="high")
@@ -57,7 +57,7 @@ async def test_a_freed_slot_takes_the_highest_level_held(consumer: KitFactory) -
 
 async def test_an_empty_high_level_never_delays_a_low_one(consumer: KitFactory) -> None:
     """Levels are polled side by side: the long poll of an empty one holds nobody up."""
-    kit = await consumer(succeed, specs=[standard("low"), standard("high")], lanes=[("low", 0), ("high", 3)], slots=1)
+    kit = await consumer(succeed, specs=[standard("low"), standard("high")], levels=[("low", 0), ("high", 3)], slots=1)
     await kit.enqueue(*(kit.task(f"low{i}", "low") for i in range(5)), queue="low")
     await kit.pass_time(0.5)
 
@@ -210,7 +210,7 @@ async def test_followers_are_given_back_in_order_when_the_head_fails(consumer: K
     await kit.pass_time(21)
 
     calls = [call for call in kit.queues["orders"].calls if call != "receive"]
-    assert ["reschedule", "release", "release"] == calls[:3]
+    assert ["retry", "release", "release"] == calls[:3]
     assert {"t0"} == {task_id for task_id, _ in kit.dispatcher.ran[:1]}
 
 
@@ -230,8 +230,8 @@ async def test_followers_are_hidden_as_long_as_a_head_that_keeps_its_body(consum
     await kit.pass_time(21)
 
     calls = [call for call in kit.queues["orders"].calls if call != "receive"]
-    assert ["reschedule"] * 3 == calls[:3]
-    assert ["t1", "t2", "t0"] == kit.queues["orders"].rescheduled[:3]
+    assert ["defer", "defer", "retry"] == calls[:3]
+    assert ["t1", "t2", "t0"] == kit.queues["orders"].requeued[:3]
 
 
 async def test_a_dead_lettered_head_lets_its_group_go_on(consumer: KitFactory) -> None:
@@ -290,7 +290,7 @@ async def test_what_an_open_poll_brings_after_the_pause_is_given_back(consumer: 
     assert (await kit.queues["tasks"].stats()).approximate_messages == 1
 
 
-async def test_a_failing_receive_leaves_its_lane_alone_for_a_while(consumer: KitFactory) -> None:
+async def test_a_failing_receive_leaves_its_queue_alone_for_a_while(consumer: KitFactory) -> None:
     """Errors of the backend and defects alike are waited out, and work goes on afterwards."""
     kit = await consumer(succeed, specs=[standard("tasks")])
     queue = kit.queues["tasks"]
@@ -300,12 +300,12 @@ async def test_a_failing_receive_leaves_its_lane_alone_for_a_while(consumer: Kit
     before = queue.calls.count("receive")
     await kit.pass_time(0.1)
     assert queue.calls.count("receive") == before
-    assert kit.pool.lanes[0].stuck(kit.clock.monotonic())
+    assert kit.pool.polled[0].stuck(kit.clock.monotonic())
     await kit.enqueue(kit.task("t1"))
     await kit.pass_time(30)
 
     assert {("t0", 1), ("t1", 1)} == set(kit.dispatcher.ran)
-    assert not kit.pool.lanes[0].stuck(kit.clock.monotonic())
+    assert not kit.pool.polled[0].stuck(kit.clock.monotonic())
 
 
 async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(consumer: KitFactory) -> None:
@@ -433,7 +433,7 @@ async def test_a_defect_in_admission_leaves_the_delivery_to_its_lease(consumer: 
     assert [("t1", 1)] == kit.dispatcher.ran
 
 
-async def test_an_idle_lane_asks_for_one_message_at_a_time(consumer: KitFactory) -> None:
+async def test_an_idle_queue_asks_for_one_message_at_a_time(consumer: KitFactory) -> None:
     """With nothing to do each queue has one long poll open, and no more calls are made."""
     kit = await consumer(succeed, specs=[standard("a"), standard("b")], slots=10)
     await kit.pass_time(100)

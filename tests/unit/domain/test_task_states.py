@@ -12,8 +12,8 @@ from mcp_queue.domain.formats.strict_json import loads
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.domain.task_states import (
     MAX_RESULT_BYTES,
-    Copy,
-    End,
+    AttemptEnd,
+    DeliveredAttempt,
     TaskState,
     admit,
     cancel,
@@ -30,9 +30,11 @@ from mcp_queue.domain.task_states import (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ENDS = (TaskStatus.DEAD_LETTERED, TaskStatus.CANCELED, TaskStatus.EXPIRED)
 
-copies = st.builds(Copy, st.integers(0, 2), st.integers(1, 4), st.booleans())
+Event = DeliveredAttempt | AttemptEnd | None
+
+copies = st.builds(DeliveredAttempt, st.integers(0, 2), st.integers(1, 4), st.booleans())
 ends = st.builds(
-    End,
+    AttemptEnd,
     redrive_count=st.integers(0, 2),
     attempt=st.integers(0, 4),
     status=st.sampled_from([TaskStatus.QUEUED, TaskStatus.COMPLETED, TaskStatus.RETRYING, *ENDS]),
@@ -42,18 +44,20 @@ ends = st.builds(
 )
 
 
-def an_end(status: TaskStatus, attempt: int = 1, redrive_count: int = 0, *, confirmed: bool = True) -> End:
+def an_end(status: TaskStatus, attempt: int = 1, redrive_count: int = 0, *, confirmed: bool = True) -> AttemptEnd:
     """Return the end of an attempt."""
-    return End(redrive_count=redrive_count, attempt=attempt, status=status, started_at=NOW, at=NOW, confirmed=confirmed)
+    return AttemptEnd(
+        redrive_count=redrive_count, attempt=attempt, status=status, started_at=NOW, at=NOW, confirmed=confirmed
+    )
 
 
-def step(state: TaskState, event: Copy | End | None) -> TaskState:
+def step(state: TaskState, event: Event) -> TaskState:
     """Return the state after ``event``; none is a cancel. As the ledger does, begin a new generation first."""
     if event is None:
         return state if state.status.ended else cancel(state, NOW)
     if event.redrive_count > state.redrive_count:
         state = TaskState(status=TaskStatus.QUEUED, redrive_count=event.redrive_count)
-    return admit(state, event, NOW).state if isinstance(event, Copy) else conclude(state, event)
+    return admit(state, event, NOW).state if isinstance(event, DeliveredAttempt) else conclude(state, event)
 
 
 def test_positions_rise_as_a_task_goes_on() -> None:
@@ -82,7 +86,7 @@ def test_all_ends_but_success_have_one_position(status: TaskStatus) -> None:
 
 
 @given(st.lists(st.one_of(copies, ends, st.none()), max_size=12))
-def test_no_event_ever_moves_a_task_back(events: list[Copy | End | None]) -> None:
+def test_no_event_ever_moves_a_task_back(events: list[Event]) -> None:
     """Whatever comes, in whatever order: the position never falls, and completed stays in its generation."""
     state = TaskState(status=TaskStatus.SCHEDULED)
     for event in events:
@@ -95,7 +99,7 @@ def test_no_event_ever_moves_a_task_back(events: list[Copy | End | None]) -> Non
 
 
 @given(st.lists(st.one_of(copies, ends, st.none()), max_size=12), copies)
-def test_running_alone_never_stands_against_a_copy(events: list[Copy | End | None], copy: Copy) -> None:
+def test_running_alone_never_stands_against_a_copy(events: list[Event], copy: DeliveredAttempt) -> None:
     """A copy is refused only where the task ended or was to be canceled, stale only where a successor or redrive is."""
     state = TaskState(status=TaskStatus.QUEUED)
     for event in events:
@@ -112,7 +116,7 @@ def test_running_alone_never_stands_against_a_copy(events: list[Copy | End | Non
 
 
 @given(st.lists(st.one_of(copies, ends), max_size=8), ends)
-def test_repeating_a_record_changes_nothing(events: list[Copy | End], end: End) -> None:
+def test_repeating_a_record_changes_nothing(events: list[DeliveredAttempt | AttemptEnd], end: AttemptEnd) -> None:
     """A write that is done again after a lost answer is as good as once."""
     state = TaskState(status=TaskStatus.QUEUED)
     for event in events:
@@ -123,11 +127,11 @@ def test_repeating_a_record_changes_nothing(events: list[Copy | End], end: End) 
 
 def test_task_that_was_given_back_waits_again() -> None:
     """It may run as the same attempt again; who gave it back late takes it from nobody."""
-    running = admit(TaskState(status=TaskStatus.QUEUED), Copy(0, 2, counts_itself=True), NOW).state
+    running = admit(TaskState(status=TaskStatus.QUEUED), DeliveredAttempt(0, 2, counts_itself=True), NOW).state
     waiting = conclude(running, an_end(TaskStatus.QUEUED, 2))
     assert (TaskStatus.QUEUED, 2) == (waiting.status, waiting.attempt)
     later = NOW + timedelta(seconds=1)
-    again = admit(waiting, Copy(0, 2, counts_itself=True), later).state
+    again = admit(waiting, DeliveredAttempt(0, 2, counts_itself=True), later).state
     assert (TaskStatus.RUNNING, later) == (again.status, again.started_at)
     assert again == conclude(again, an_end(TaskStatus.QUEUED, 2))
     to_be_canceled = conclude(cancel(running, NOW), an_end(TaskStatus.QUEUED, 2))

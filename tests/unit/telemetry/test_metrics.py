@@ -75,11 +75,13 @@ def test_callback_outcomes_are_there_from_the_start() -> None:
 
     metrics.callback("refused")
     metrics.lease_lost("tasks")
+    metrics.settled_twice("tasks")
 
     outcomes = ("ok", "retryable", "rejected", "refused")
     values = [registry.get_sample_value("mcp_queue_callbacks_total", {"outcome": outcome}) for outcome in outcomes]
     assert [0, 0, 0, 1] == values
     assert registry.get_sample_value("mcp_queue_leases_lost_total", {"queue": "tasks"}) == 1
+    assert registry.get_sample_value("mcp_queue_settled_twice_total", {"queue": "tasks"}) == 1
 
 
 def test_a_queue_shows_what_lies_in_it() -> None:

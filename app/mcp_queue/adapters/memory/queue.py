@@ -7,7 +7,7 @@ from itertools import count
 from mcp_queue.adapters.memory.messages import FirstCopies, MemoryMessage, heads, turn
 from mcp_queue.adapters.messages import TRACEPARENT, attributes_of, attributes_of_raw, body_within_limit, read_body
 from mcp_queue.adapters.polling import Arrivals, Catch
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import NotSupportedError, QueueError, QueueFullError, VisibilityTimeoutError
 from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.queues import MAX_LEASE, QueueSpec, QueueStats, QueueTraits
@@ -85,18 +85,23 @@ class MemoryQueue:
         self._messages.remove(self._held(delivery))
         self._arrivals.wake()
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Give the message back to run as ``task`` after ``delay``."""
         message = self._held(delivery)
         message.body, message.attributes = self._serializer.dumps(task), attributes_of(task)
         message.receive_count = 0
-        self._give_back(message, delay)
+        self._make_visible(message, delay)
+        return Requeued.REWRITTEN
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back like a retry: whether an attempt was counted stands in ``task``."""
+        return await self.retry(delivery, task, delay)
 
     async def release(self, delivery: Delivery) -> None:
         """Give the message back unprocessed."""
         message = self._held(delivery)
         message.receive_count -= 1
-        self._give_back(message, timedelta(0))
+        self._make_visible(message, timedelta(0))
 
     async def extend(self, delivery: Delivery, lease: timedelta) -> None:
         """Hide the message for ``lease`` from now."""
@@ -188,7 +193,7 @@ class MemoryQueue:
         deliveries: list[Delivery] = []
         while len(deliveries) < limit and (message := self._next()) is not None and message.visible_at <= now:
             if self._dead_letters is not None and message.receive_count >= self._spec.max_receive_count:
-                self._set_aside(message, self._dead_letters)
+                self._dead_letter(message, self._dead_letters)
             else:
                 deliveries.append(self._deliver(message, now, leased_at))
         following = self._next()
@@ -197,7 +202,7 @@ class MemoryQueue:
     def _next(self) -> MemoryMessage | None:
         return min(heads(self._messages) if self._spec.fifo else self._messages, key=turn, default=None)
 
-    def _set_aside(self, message: MemoryMessage, dead_letters: "MemoryQueue") -> None:
+    def _dead_letter(self, message: MemoryMessage, dead_letters: "MemoryQueue") -> None:
         self._messages.remove(message)
         moved = dead_letters._add(  # noqa: SLF001  # of the same class
             message.body, message.attributes, message.group, message_id=message.message_id
@@ -239,7 +244,7 @@ class MemoryQueue:
                 return message
         raise VisibilityTimeoutError
 
-    def _give_back(self, message: MemoryMessage, delay: timedelta) -> None:
+    def _make_visible(self, message: MemoryMessage, delay: timedelta) -> None:
         message.receipt = None
         message.visible_at = self._clock.now() + delay
         self._arrivals.wake()

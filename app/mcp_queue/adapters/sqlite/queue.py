@@ -19,16 +19,16 @@ from mcp_queue.adapters.sqlite.enqueue import Enqueue, Entry
 from mcp_queue.adapters.sqlite.purge import PURGED_AT_ONCE, Ping, Purge
 from mcp_queue.adapters.sqlite.receive import Receive, Row
 from mcp_queue.adapters.sqlite.settle import (
-    Bury,
     Complete,
     Extend,
+    MoveToDeadLetters,
     Receipt,
     Release,
-    Reschedule,
+    Requeue,
     read_attributes,
     write_attributes,
 )
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import NotSupportedError, QueueError, TaskTooLargeError
 from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
@@ -114,11 +114,16 @@ class SqliteQueue:
         """Delete the message."""
         await self._writer.submit(Complete(Receipt.of(delivery.receipt_handle)))
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Give the message back to run as ``task`` after ``delay``."""
         receipt = Receipt.of(delivery.receipt_handle)
         attributes = write_attributes(attributes_of(task))
-        await self._writer.submit(Reschedule(receipt, microseconds(delay), attributes, self._serializer.dumps(task)))
+        await self._writer.submit(Requeue(receipt, microseconds(delay), attributes, self._serializer.dumps(task)))
+        return Requeued.REWRITTEN
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back like a retry: whether an attempt was counted stands in ``task``."""
+        return await self.retry(delivery, task, delay)
 
     async def release(self, delivery: Delivery) -> None:
         """Give the message back unprocessed."""
@@ -133,13 +138,12 @@ class SqliteQueue:
         if (shelf := self._shelf()) is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
             raise NotSupportedError(message)
-        receipt = Receipt.of(delivery.receipt_handle)
         if dead_letter.task is None:
-            bury = Bury(receipt, shelf, dead_letter.original_queue, attributes_of_raw(dead_letter), body=None)
+            attributes, body = attributes_of_raw(dead_letter), None
         else:
-            body = self._serializer.dumps(dead_letter.task)
-            bury = Bury(receipt, shelf, dead_letter.original_queue, attributes_of(dead_letter.task), body)
-        await self._writer.submit(bury)
+            attributes, body = attributes_of(dead_letter.task), self._serializer.dumps(dead_letter.task)
+        receipt = Receipt.of(delivery.receipt_handle)
+        await self._writer.submit(MoveToDeadLetters(receipt, shelf, dead_letter.original_queue, attributes, body))
 
     async def stats(self) -> QueueStats:
         """Count what lies in the queue, exactly."""

@@ -84,9 +84,9 @@ class Receive(Command[Found]):
             worn = [row for row in rows if self.dead_letters and row.receive_count >= self.spec.max_receive_count]
             if not worn:
                 return rows
-            self._set_aside(transaction, worn)
+            self._dead_letter(transaction, worn)
 
-    def _set_aside(self, transaction: Transaction, worn: Sequence[Row]) -> None:
+    def _dead_letter(self, transaction: Transaction, worn: Sequence[Row]) -> None:
         assert self.dead_letters is not None
         for row in worn:
             move(transaction, row.seq, self.dead_letters, origin=self.spec.public_name, redriven=True)

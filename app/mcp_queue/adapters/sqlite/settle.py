@@ -23,7 +23,7 @@ _RELEASE = """
     UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = receive_count - 1
     WHERE seq = ?
 """
-_RESCHEDULE = """
+_REQUEUE = """
     UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = 0, attributes = ?, body = ?
     WHERE seq = ?
 """
@@ -93,7 +93,7 @@ class Extend(Command[None]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settlement(Command[None]):
+class Settle(Command[None]):
     """What ends a lease."""
 
     receipt: Receipt
@@ -111,7 +111,7 @@ class Settlement(Command[None]):
     def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None: ...
 
 
-class Complete(Settlement):
+class Complete(Settle):
     """Delete a message."""
 
     __slots__ = ()
@@ -122,7 +122,7 @@ class Complete(Settlement):
         _promote_next(transaction, [message for _, message in found])
 
 
-class Release(Settlement):
+class Release(Settle):
     """Give a message back as if it had not been received."""
 
     __slots__ = ()
@@ -135,7 +135,7 @@ class Release(Settlement):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reschedule(Settlement):
+class Requeue(Settle):
     """Give a message back with another body, to be received after ``delay`` microseconds."""
 
     delay: int
@@ -146,12 +146,12 @@ class Reschedule(Settlement):
     def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
         for command, message in found:
             values = (transaction.now + command.delay, command.attributes, command.body, message.seq)
-            transaction.connection.execute(_RESCHEDULE, values)
+            transaction.connection.execute(_REQUEUE, values)
             transaction.woken.add(message.queue)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bury(Settlement):
+class MoveToDeadLetters(Settle):
     """Move a message to ``shelf``. Without a ``body`` it keeps its own, and ``attributes`` join those it has."""
 
     shelf: Shelf
@@ -179,7 +179,7 @@ def read_attributes(text: str | None) -> dict[str, str]:
     return {} if text is None else dict(json.loads(text))
 
 
-def _held(transaction: Transaction, commands: Sequence[Extend] | Sequence[Settlement]) -> dict[Receipt, Held]:
+def _held(transaction: Transaction, commands: Sequence[Extend] | Sequence[Settle]) -> dict[Receipt, Held]:
     asked = json.dumps([command.receipt for command in commands])
     found = (Held(*values) for values in transaction.connection.execute(_HELD, (asked,)))
     return {Receipt(message.seq, message.token): message for message in found}

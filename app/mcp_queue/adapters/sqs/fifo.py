@@ -5,7 +5,7 @@ from datetime import timedelta
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, task_message
 from mcp_queue.adapters.sqs.queue import SqsQueue, refused
 from mcp_queue.adapters.sqs.setup.info import RECEIVES_PER_ATTEMPT
-from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.delivery import Delivery, Requeued
 from mcp_queue.domain.errors import DelayNotSupportedError
 from mcp_queue.domain.queues import QueueTraits
 from mcp_queue.domain.task import Task
@@ -24,15 +24,16 @@ class FifoQueue(SqsQueue):
             rewrites=False, backend_redrives=self._channel.info.redrive is not None, max_delay=timedelta(0)
         )
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:  # noqa: ARG002  # the message keeps its body
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:  # noqa: ARG002  # the message keeps its body
         """Hide the message for ``delay``, at most for what is left of its 12 hours."""
         await self._hide(delivery, delay)
+        return Requeued.HIDDEN
 
     async def release(self, delivery: Delivery) -> None:
         """Make the message visible at once."""
         await self._hide(delivery, timedelta(0))
 
-    async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
+    async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
         await self._hide(delivery, delay)
 
     def _message(self, task: Task) -> SqsMessage:

@@ -15,7 +15,7 @@ from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.receiving import SqsReceiver
 from mcp_queue.adapters.sqs.stats import SeenAge, counts_of
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     FieldError,
     InvalidTaskError,
@@ -64,7 +64,7 @@ class SqsQueue(abc.ABC):
             payloads=self._payloads,
             clock=tools.clock,
             names=tools.names,
-            give_back=self._put_off,
+            return_unread=self._return_unread,
         )
 
     @property
@@ -145,15 +145,19 @@ class SqsQueue(abc.ABC):
         await self._receiver.aclose()
 
     @abc.abstractmethod
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Give the message back to run as ``task`` after ``delay``."""
+
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        """Give the message back like a retry: whether an attempt was counted stands in ``task``."""
+        return await self.retry(delivery, task, delay)
 
     @abc.abstractmethod
     async def release(self, delivery: Delivery) -> None:
         """Give the message back unprocessed."""
 
     @abc.abstractmethod
-    async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
+    async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
         """Give a message back unread, to be received again after ``delay``."""
 
     @abc.abstractmethod

@@ -25,7 +25,7 @@ PAYLOAD_PAUSE: Final = timedelta(seconds=30)
 #: How long closing waits for polls that nobody waits for any more, to give back what they bring.
 CLOSE_GRACE: Final = timedelta(seconds=2)
 
-GiveBack = Callable[[SqsDelivery, timedelta], Awaitable[None]]
+ReturnUnread = Callable[[SqsDelivery, timedelta], Awaitable[None]]
 
 
 class SqsReceiver:
@@ -40,16 +40,16 @@ class SqsReceiver:
         payloads: Payloads,
         clock: Clock,
         names: Mapping[str, str],
-        give_back: GiveBack,
+        return_unread: ReturnUnread,
     ) -> None:
-        """Name source queues by ``names``, from ARN to public name; return messages by ``give_back``."""
+        """Name source queues by ``names``, from ARN to public name; return messages by ``return_unread``."""
         self._spec = spec
         self._channel = channel
         self._serializer = serializer
         self._payloads = payloads
         self._clock = clock
         self._names = names
-        self._give_back = give_back
+        self._return_unread = return_unread
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
@@ -108,9 +108,9 @@ class SqsReceiver:
         ready = []
         for delivery in deliveries:
             if delivery in missing:
-                await self._give_back(delivery, PAYLOAD_PAUSE)
+                await self._return_unread(delivery, PAYLOAD_PAUSE)
             elif delivery.group in groups:  # it must not overtake the one before it
-                await self._give_back(delivery, timedelta(0))
+                await self._return_unread(delivery, timedelta(0))
             else:
                 ready.append(delivery)
         return ready
@@ -128,6 +128,6 @@ class SqsReceiver:
     async def _return_all(self, poll: asyncio.Task[list[SqsDelivery]]) -> None:
         try:
             for delivery in await poll:
-                await self._give_back(delivery, timedelta(0))
+                await self._return_unread(delivery, timedelta(0))
         except QueueError as error:
             logger.warning("messages of a cancelled receive not given back: %s", error)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, resent, task_message
 from mcp_queue.adapters.sqs.queue import SqsQueue
-from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.delivery import Delivery, Requeued
 from mcp_queue.domain.errors import TaskTooLargeError
 from mcp_queue.domain.queues import MAX_SQS_DELAY, QueueTraits
 from mcp_queue.domain.task import Task
@@ -22,7 +22,7 @@ class StandardQueue(SqsQueue):
             rewrites=True, backend_redrives=self._channel.info.redrive is not None, max_delay=MAX_SQS_DELAY
         )
 
-    async def reschedule(self, delivery: Delivery, task: Task, delay: timedelta) -> None:
+    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         """Send the task with the delay, then delete the delivery."""
         received = own(delivery)
         if not received.moved:
@@ -33,15 +33,16 @@ class StandardQueue(SqsQueue):
             except TaskTooLargeError:
                 # A body that another client made, and that ours would be larger than. It comes back as it is.
                 await self._hide(delivery, delay)
-                return
+                return Requeued.HIDDEN
             await self._channel.send(message)
         await self._delete_moved(received)
+        return Requeued.REWRITTEN
 
     async def release(self, delivery: Delivery) -> None:
         """Make the message visible at once."""
-        await self._put_off(own(delivery), timedelta(0))
+        await self._return_unread(own(delivery), timedelta(0))
 
-    async def _put_off(self, delivery: SqsDelivery, delay: timedelta) -> None:
+    async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
         if delivery.receive_count < self._spec.max_receive_count:
             await self._hide(delivery, delay)
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Requeued
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     DelayNotSupportedError,
@@ -157,7 +157,7 @@ class TestReceiving:
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         await queue.enqueue_batch([make_task("a", group="g"), make_task("b", group="g")])
         (head,) = await queue.receive(1, NOW)
-        await queue.reschedule(head, make_task("a", retry_count=1), MINUTE)
+        assert Requeued.HIDDEN is await queue.retry(head, make_task("a", retry_count=1), MINUTE)
         assert [] == await queue.receive(1, NOW)
         await world.clock.advance(MINUTE)
         (again,) = await queue.receive(1, NOW)
@@ -171,7 +171,7 @@ class TestReceiving:
         await queue.enqueue(make_task())
         (delivery,) = await queue.receive(1, NOW)
         await world.clock.advance(10 * HOUR)
-        await queue.reschedule(delivery, make_task(retry_count=1), 5 * HOUR)
+        await queue.retry(delivery, make_task(retry_count=1), 5 * HOUR)
         (request,) = world.sqs.made("ChangeMessageVisibilityBatch")
         assert 2 * 3600 - 5 == request["Entries"][0]["VisibilityTimeout"]
 

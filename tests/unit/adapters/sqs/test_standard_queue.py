@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_queue.adapters.sqs.messages import own
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     InvalidTaskError,
@@ -185,7 +185,7 @@ class TestGivingBack:
         queue = await world.queue()
         task = make_task()
         await queue.enqueue(task)
-        await queue.reschedule(await take(queue), task.next_attempt(), 3 * SECOND)
+        assert Requeued.REWRITTEN is await queue.retry(await take(queue), task.next_attempt(), 3 * SECOND)
         operations = [name for name, _ in world.sqs.requests]
         assert ["ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"] == operations[-3:]
         assert 3 == sent(world)[-1]["DelaySeconds"]
@@ -196,7 +196,7 @@ class TestGivingBack:
         world = StrictWorld()
         queue = await world.queue()
         await queue.enqueue(make_task())
-        await queue.reschedule(await take(queue), make_task(), HOUR)
+        await queue.retry(await take(queue), make_task(), HOUR)
         assert 900 == sent(world)[-1]["DelaySeconds"]
         assert "2026-01-01T01:00:00.000000Z" == json.loads(sent(world)[-1]["MessageBody"])["scheduled_for"]
 
@@ -208,8 +208,8 @@ class TestGivingBack:
         delivery = await take(queue)
         world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied"))
         with pytest.raises(BackendUnavailableError):
-            await queue.reschedule(delivery, make_task(retry_count=1), NOW)
-        await queue.reschedule(delivery, make_task(retry_count=1), NOW)
+            await queue.retry(delivery, make_task(retry_count=1), NOW)
+        await queue.retry(delivery, make_task(retry_count=1), NOW)
         assert 2 == len(sent(world))
         assert 1 == len(world.sqs.bodies("work"))
 
@@ -220,7 +220,7 @@ class TestGivingBack:
         await queue.enqueue(make_task())
         delivery = await take(queue)
         world.sqs.fail_entries("DeleteMessageBatch", {"SenderFault": True, "Code": "ReceiptHandleIsInvalid"})
-        await queue.reschedule(delivery, make_task(retry_count=1), NOW)
+        await queue.retry(delivery, make_task(retry_count=1), NOW)
         assert 2 == len(world.sqs.bodies("work"))
 
     async def test_a_foreign_body_that_has_no_room_to_grow_keeps_its_message(self) -> None:
@@ -230,7 +230,7 @@ class TestGivingBack:
         await world.put("work", json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False))
         delivery = await take(queue)
         assert delivery.task is not None
-        await queue.reschedule(delivery, delivery.task.next_attempt(), 10 * SECOND)
+        assert Requeued.HIDDEN is await queue.retry(delivery, delivery.task.next_attempt(), 10 * SECOND)
         assert [] == await queue.receive(1, NOW)
         await world.clock.advance(10 * SECOND)
         assert 2 == (await take(queue)).receive_count

@@ -23,7 +23,7 @@ from mcp_queue.domain.dead_letters.dead_letter import (
     without_notes,
 )
 from mcp_queue.domain.task import Task, TaskStatus
-from mcp_queue.domain.task_states import End, Page, TaskState, conclude, enqueued
+from mcp_queue.domain.task_states import AttemptEnd, Page, TaskState, conclude, enqueued
 from mcp_queue.ports import Clock
 
 _KEY = tuple_(dead_letter_table.c.task_id, dead_letter_table.c.redrive_count)
@@ -184,7 +184,7 @@ def _may_fail(known: TaskState, dead_letter: DeadLetter) -> bool:
 
 
 def _failed(known: TaskState, dead_letter: DeadLetter) -> TaskState:
-    end = End(
+    end = AttemptEnd(
         redrive_count=dead_letter.redrive_count,
         attempt=0,
         status=TaskStatus.DEAD_LETTERED,

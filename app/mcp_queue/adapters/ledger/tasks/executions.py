@@ -19,8 +19,8 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
 from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import TaskStatus
-from mcp_queue.domain.task_states import Copy, End, admit, conclude, kept_result, microseconds
-from mcp_queue.ports import Admission, AttemptRecord, Clock, Execution, LedgerMetrics
+from mcp_queue.domain.task_states import AttemptEnd, DeliveredAttempt, admit, conclude, kept_result, microseconds
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, LedgerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,12 @@ class SqlExecutionLog:
         """Keep what cannot be written in ``backlog``."""
         self._database = database
         self._clock = clock
-        self._starts: GroupCommit[Execution, Admission] = GroupCommit(self._start)
+        self._starts: GroupCommit[AttemptStart, Admission] = GroupCommit(self._start)
         self._records: Observer[_Ended] = Observer(
             self._record, _size_of, database=database, backlog=backlog, metrics=metrics
         )
 
-    async def start(self, executions: Sequence[Execution]) -> Sequence[Admission]:
+    async def start(self, executions: Sequence[AttemptStart]) -> Sequence[Admission]:
         """Mark executions as running.
 
         Raises:
@@ -90,7 +90,7 @@ class SqlExecutionLog:
         await self._starts.aclose()
         await self._records.aclose()
 
-    async def _start(self, executions: Sequence[Execution]) -> Sequence[Admission]:
+    async def _start(self, executions: Sequence[AttemptStart]) -> Sequence[Admission]:
         try:
             return await self._database.write(
                 lambda connection: self._admit(connection, executions), "start", durable=False
@@ -102,15 +102,15 @@ class SqlExecutionLog:
                 return [Admission(executions[0].attempt)]
             return [admission for execution in executions for admission in await self._start([execution])]
 
-    async def _admit(self, connection: AsyncConnection, executions: Sequence[Execution]) -> Sequence[Admission]:
+    async def _admit(self, connection: AsyncConnection, executions: Sequence[AttemptStart]) -> Sequence[Admission]:
         states = TaskStates(self._database, connection)
         known = await states.lock_or_enter([each.task for each in executions], self._clock.now())
         changed: set[str] = set()
         admissions: list[Admission] = []
         for each in executions:
             task_id = id_of(each.task)
-            copy = Copy(each.task.redrive_count, each.attempt, each.counts_itself)
-            verdict = admit(known[task_id], copy, each.started_at)
+            delivered = DeliveredAttempt(each.task.redrive_count, each.attempt, each.counts_itself)
+            verdict = admit(known[task_id], delivered, each.started_at)
             if verdict.state is not known[task_id]:
                 known[task_id] = verdict.state
                 changed.add(task_id)
@@ -164,8 +164,8 @@ class SqlExecutionLog:
         )
 
 
-def _end(record: AttemptRecord) -> End:
-    return End(
+def _end(record: AttemptRecord) -> AttemptEnd:
+    return AttemptEnd(
         redrive_count=record.task.redrive_count,
         attempt=record.attempt,
         status=record.status,

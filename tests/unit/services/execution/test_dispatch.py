@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_queue.consumer.dispatcher import TaskDispatcher
 from mcp_queue.domain.callbacks.destinations import Target
 from mcp_queue.domain.enqueueing.payloads import WebhookPayload
 from mcp_queue.domain.errors import UnknownTaskTypeError
@@ -13,6 +12,7 @@ from mcp_queue.domain.execution.routing import Route
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import CallbackRequest, CallbackResponse
 from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.dispatch import TaskDispatcher
 from mcp_queue.services.execution.router import TaskRouter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,0 +1,102 @@
+"""What ends a delivery, by whomever it was received."""
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.domain.delivery import DeliveryState
+from mcp_queue.domain.errors import RetryableError
+from mcp_queue.domain.execution.retry import RetryPolicy
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.domain.task import TaskStatus
+from mcp_queue.ports import Clock
+from mcp_queue.services.execution.admission import Admitter, Attempt, Received
+from mcp_queue.services.execution.settlement import Settlement
+from tests.support.clock import NOW, SECOND
+from tests.support.consumer import CountingMetrics, RecordingLog, standard
+from tests.support.queues import make_task
+from tests.support.strict_sqs import StrictWorld
+
+
+class Settling:
+    """A settlement with what it tells."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Note everything."""
+        self.clock = clock
+        self.log, self.metrics = RecordingLog(), CountingMetrics()
+        self.settlement = Settlement(
+            clock=clock, random=lambda: 1.0, metrics=self.metrics, log=self.log, policy=RetryPolicy()
+        )
+
+    async def admitted(self, received: Received) -> Attempt:
+        """Return the attempt that a delivery is."""
+        (attempt,) = await Admitter(clock=self.clock, log=self.log, fallback=self.log).admit([received])
+        return attempt
+
+
+async def receive(queue: MemoryQueue) -> Received:
+    """Put a task into the queue and receive it."""
+    await queue.enqueue(make_task())
+    (delivery,) = await queue.receive(1, NOW)
+    return Received(queue, delivery)
+
+
+@pytest.fixture
+def queue() -> MemoryQueue:
+    """Return an empty queue."""
+    return MemoryQueue(standard(), clock=FakeClock(), serializer=JsonTaskSerializer())
+
+
+async def test_a_second_settlement_touches_nothing_and_is_reported(
+    queue: MemoryQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a defect of the caller, and names the delivery."""
+    settling, received = Settling(queue._clock), await receive(queue)
+    attempt = await settling.admitted(received)
+    await settling.settlement.defer(received, timedelta(minutes=1))
+
+    with caplog.at_level(logging.ERROR):
+        assert not await settling.settlement.succeed(attempt, None)
+
+    assert 1 == settling.metrics.twice
+    (logged,) = caplog.records
+    assert "complete was asked for after defer" in logged.getMessage()
+    assert "t-1" == logged.__dict__["task_id"]
+    stats = await queue.stats()
+    assert 1 == stats.delayed_messages
+
+
+async def test_a_delivery_whose_lease_is_lost_is_left_alone_silently(queue: MemoryQueue) -> None:
+    """An outcome that is reached is still recorded, as one that the backend knows nothing of."""
+    settling, received = Settling(queue._clock), await receive(queue)
+    attempt = await settling.admitted(received)
+    received.delivery.state = DeliveryState.LOST
+
+    assert not await settling.settlement.succeed(attempt, 42)
+
+    assert 0 == settling.metrics.twice
+    assert [(42, False)] == [(record.result, record.confirmed) for record in settling.log.records]
+    assert 1 == (await queue.stats()).inflight_messages
+
+
+async def test_a_retry_that_could_only_be_hidden_is_not_recorded_as_confirmed() -> None:
+    """The same body comes back: taken for a copy whose successor was sent, it would be deleted unrun."""
+    world = StrictWorld()
+    queue = await world.queue(attributes={"MaximumMessageSize": "2000"})
+    await world.put("work", json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False))
+    (delivery,) = await queue.receive(1, NOW)
+    settling = Settling(world.clock)
+    attempt = await settling.admitted(Received(queue, delivery))
+
+    assert not await settling.settlement.fail(attempt, RetryableError("not now", delay=10 * SECOND))
+
+    (record,) = settling.log.records
+    assert (TaskStatus.RETRYING, 1, False) == (record.status, record.attempt, record.confirmed)
+    await world.clock.advance(10 * SECOND)
+    (again,) = await queue.receive(1, NOW)
+    assert delivery.message_id == again.message_id
