@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.domain.delivery import Accepted, DeadLetterMessage
+from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Requeued
 from mcp_queue.domain.errors import DelayNotSupportedError, NotSupportedError, TaskTooLargeError, VisibilityTimeoutError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import MAX_SQS_DELAY
@@ -363,12 +363,13 @@ class TestGivingBack:
             await queue.release(await take_one(harness, queue))
         assert ["t-1"] == ids(await take(harness, queue))
 
-    async def test_a_rescheduled_message_comes_back_after_its_delay(self, harness: QueueHarness) -> None:
-        """A retry waits, and then carries its own counter where the backend rewrites messages."""
+    async def test_a_retry_comes_back_after_its_delay(self, harness: QueueHarness) -> None:
+        """It carries its own counter where the backend rewrites messages, and says whether it does."""
         queue, _ = await harness.queue()
         task = make_task()
         await queue.enqueue(task)
-        await queue.retry(await take_one(harness, queue), task.next_attempt(), SECOND)
+        requeued = await queue.retry(await take_one(harness, queue), task.next_attempt(), SECOND)
+        assert requeued is (Requeued.REWRITTEN if queue.traits.rewrites else Requeued.HIDDEN)
         assert [] == await queue.receive(1, NOW)
         await harness.pass_time(SECOND)
         delivery = await take_one(harness, queue)
@@ -377,7 +378,18 @@ class TestGivingBack:
         else:
             assert task == delivery.task
 
-    async def test_a_rescheduled_message_carries_its_new_trace(self, harness: QueueHarness) -> None:
+    async def test_a_deferral_comes_back_as_the_same_attempt(self, harness: QueueHarness) -> None:
+        """It waits without counting anything."""
+        queue, _ = await harness.queue()
+        task = make_task(retry_count=1)
+        await queue.enqueue(task)
+        requeued = await queue.defer(await take_one(harness, queue), task, SECOND)
+        assert requeued is (Requeued.REWRITTEN if queue.traits.rewrites else Requeued.HIDDEN)
+        assert [] == await queue.receive(1, NOW)
+        await harness.pass_time(SECOND)
+        assert task == (await take_one(harness, queue)).task
+
+    async def test_a_retry_carries_its_new_trace(self, harness: QueueHarness) -> None:
         """The trace of a retry travels with it."""
         queue, _ = await harness.queue()
         task = make_task(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

@@ -22,8 +22,8 @@ class DeadLetterProcessor:
     """Receives from one dead-letter queue, stores what comes, and completes only what is stored.
 
     What is not stored stays in the queue: it comes back when its lease ends. Notifications are sent from the stored
-    rows, so that nobody's notifier delays this loop. What nobody can place is stored under the dead-letter queue's own
-    name.
+    rows, so that a slow notifier does not delay this loop. A dead letter whose source is not known is stored under the
+    dead-letter queue's own name.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class DeadLetterProcessor:
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
-        now, shelf = self._clock.now(), self._queue.spec.name
-        dead_letters = [dead_letter_of(it, home_of(it, self._sources) or shelf, now) for it in deliveries]
+        now, own_name = self._clock.now(), self._queue.spec.name
+        dead_letters = [dead_letter_of(each, home_of(each, self._sources) or own_name, now) for each in deliveries]
         try:
             await self._store.store_dead_letters(dead_letters)
         except QueueError:

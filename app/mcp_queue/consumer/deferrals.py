@@ -30,7 +30,7 @@ HIDDEN = timedelta(minutes=15)
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _WaitingList:
     """What waits for one destination from one queue, in order of arrival, each until when at the latest.
 
     ``ask_at`` is when to ask again whether the destination is free. Moments are monotonic readings in seconds.
@@ -50,7 +50,8 @@ class Deferrals:
     """Keeps what waits for a destination, without a slot and with its lease extended, and the permits of calls.
 
     A delivery of a FIFO queue waits here however long it takes: sent again, it would lose its place in its group. Any
-    other waits only for what may be over in moments, and else is given back to come again later.
+    other waits only for what may be over in moments, and else is given back to come again later. ``locate`` says whom a
+    task calls.
     """
 
     def __init__(
@@ -61,12 +62,11 @@ class Deferrals:
         registry: DestinationRegistry,
         locate: Callable[[Task], Target | None],
     ) -> None:
-        """Learn from ``locate`` whom a task calls."""
         self._clock = clock
         self._random = random
         self._registry = registry
         self._locate = locate
-        self._waiting: dict[tuple[str, PolledQueue], _Waiting] = {}
+        self._waiting: dict[tuple[str, PolledQueue], _WaitingList] = {}
         self._counts: Counter[PolledQueue] = Counter()
         self._permits: dict[Delivery, Permit] = {}
         self._held_first = False
@@ -184,7 +184,7 @@ class Deferrals:
     def _refusal(self, held: HeldDelivery) -> Refusal | None:
         return None if held.target is None else self._registry.refusal(held.target)
 
-    def _free(self, waiting: _Waiting, now: float) -> bool:
+    def _free(self, waiting: _WaitingList, now: float) -> bool:
         if now < waiting.ask_at:
             return False
         refusal = self._registry.refusal(waiting.target)
@@ -197,7 +197,7 @@ class Deferrals:
         return count < MAX_BRIEF and count * self._registry.pace(target) < LONGEST_WAIT
 
     def _add(self, held: HeldDelivery, target: Target, until: float) -> None:
-        waiting = self._waiting.setdefault((target.name, held.polled), _Waiting(target, held.polled))
+        waiting = self._waiting.setdefault((target.name, held.polled), _WaitingList(target, held.polled))
         waiting.until[held] = until
         self._counts[held.polled] += 1 + len(held.followers)
         self._registry.wait(target, 1)

@@ -21,7 +21,10 @@ RECEIVE_BACKOFF = ExponentialBackoff(timedelta(seconds=0.5), timedelta(seconds=3
 
 
 class Receiver:
-    """Receives from polled queues; a failure blocks its queue for a while and is never raised."""
+    """Receives from polled queues; a failure blocks its queue for a while and is never raised.
+
+    The lease of every delivery is watched by ``extender`` from the start.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,6 @@ class Receiver:
         extender: VisibilityExtender,
         tracer: Tracer = NO_TRACER,
     ) -> None:
-        """Put every delivery under ``extender``'s care at once."""
         self._clock = clock
         self._random = random
         self._metrics = metrics

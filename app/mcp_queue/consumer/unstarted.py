@@ -15,7 +15,6 @@ class Unstarted:
     """Deliveries that wait for a slot, or with ``deferrals`` for their destination."""
 
     def __init__(self, deferrals: Deferrals) -> None:
-        """Hold nothing yet."""
         self._deferrals = deferrals
         self._held: list[HeldDelivery] = []
 

@@ -37,7 +37,6 @@ class VisibilityExtender:
     """
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        """Watch nothing yet."""
         self._clock = clock
         self._metrics = metrics
         self._on_lost: Callable[[HeldDelivery], None] = _ignore

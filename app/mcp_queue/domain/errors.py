@@ -26,8 +26,6 @@ QueueError
 │   └── LedgerSchemaError
 ├── ConfigError                 correct the configuration
 ├── QueueSetupError             correct the configuration, or the queue itself
-├── NoTasksError                nothing to receive
-├── TaskExpiredError            too late to start the task
 ├── VisibilityTimeoutError      the lease is lost: touch the queue no more
 ├── DeliverySettledError        a defect of the caller: a delivery ends once
 └── TaskFailedError             what a handler or a callback ends with
@@ -198,14 +196,6 @@ class ConfigError(QueueError):
 
 class QueueSetupError(QueueError):
     """A configured queue cannot be used."""
-
-
-class NoTasksError(QueueError):
-    """There is nothing to receive."""
-
-
-class TaskExpiredError(QueueError):
-    """The task's ``expires_at`` has passed."""
 
 
 class VisibilityTimeoutError(QueueError):

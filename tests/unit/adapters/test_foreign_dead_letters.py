@@ -5,7 +5,7 @@ from datetime import timedelta
 from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.foreign_dead_letters import ForeignDeadLetters
 from mcp_queue.adapters.memory import MemoryQueue
-from mcp_queue.domain.delivery import DeadLetterMessage
+from mcp_queue.domain.delivery import DeadLetterMessage, Requeued
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
@@ -59,15 +59,17 @@ async def test_the_consumer_counts_receives_where_the_backend_cannot_move_messag
     assert not queue.traits.backend_redrives
     assert ("dlq", "tasks") == (queue.spec.dead_letter_queue, queue.spec.name)
     verdicts = await queue.enqueue_batch(
-        [Task(id=name, type="job", queue="tasks", created_at=FakeClock().now()) for name in ("a", "b", "c", "d")]
+        [Task(id=name, type="job", queue="tasks", created_at=FakeClock().now()) for name in ("a", "b", "c", "d", "e")]
     )
-    assert len(verdicts) == 4
-    first, second, third = await queue.receive(3, timedelta(0))
+    assert len(verdicts) == 5
+    first, second, third, fourth = await queue.receive(4, timedelta(0))
     await queue.extend(first, timedelta(seconds=100))
     await queue.release(first)
     assert second.task is not None
-    await queue.retry(second, second.task, timedelta(seconds=9))
-    await queue.complete(third)
+    assert Requeued.REWRITTEN is await queue.retry(second, second.task, timedelta(seconds=9))
+    assert third.task is not None
+    assert Requeued.REWRITTEN is await queue.defer(third, third.task, timedelta(seconds=9))
+    await queue.complete(fourth)
     await queue.ping()
-    assert await queue.purge() == 3
+    assert await queue.purge() == 4
     assert (await inner.stats()).approximate_messages == 0

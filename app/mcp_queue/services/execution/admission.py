@@ -64,10 +64,9 @@ class Attempt:
 
 
 class Admitter:
-    """Asks the ledger which deliveries may run, and as which attempt."""
+    """Asks ``log`` which deliveries may run, and as which attempt; while it does not answer, ``fallback``."""
 
     def __init__(self, *, clock: Clock, log: ExecutionLog, fallback: ExecutionLog) -> None:
-        """Ask ``fallback`` while ``log`` does not answer."""
         self._clock = clock
         self._log = log
         self._fallback = fallback

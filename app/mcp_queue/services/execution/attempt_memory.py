@@ -3,26 +3,30 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from mcp_queue.ports import Admission, AttemptRecord, AttemptStart
+from typing_extensions import override
+
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, ExecutionLog
 
 #: How many tasks are remembered; beyond it the one that ran longest ago is forgotten and counts from 1 again.
 CAPACITY = 100_000
 
 
-class ExecutionMemory:
-    """An ``ExecutionLog`` of this process alone: it refuses nothing and forgets at a restart."""
+class ExecutionMemory(ExecutionLog):
+    """The attempts of this process alone: it refuses nothing and forgets at a restart.
+
+    An attempt is the message's own where the message counts it.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        """Remember ``capacity`` tasks."""
         self._capacity = capacity
         self._executions: OrderedDict[tuple[str, int], int] = OrderedDict()
 
+    @override
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
-        """Admit everything; the attempt is the message's own where the message counts it."""
         return [Admission(self._count(start)) for start in starts]
 
+    @override
     async def record(self, attempt: AttemptRecord) -> None:
-        """Forget a task that has ended."""
         if attempt.status.ended:
             self._executions.pop((attempt.task.id, attempt.task.redrive_count), None)
 

@@ -15,7 +15,10 @@ from mcp_queue.services.log_context import log_fields
 
 
 class TaskDispatcher:
-    """Runs tasks. A task's own ``callback_url`` comes first, then the route of its type, then the handler."""
+    """Runs tasks: by their own ``callback_url``, else by the route of their type, else by their handler.
+
+    ``services`` are what handlers may ask for; ``timeouts`` limit calls whose route names none.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,6 @@ class TaskDispatcher:
         sender: CallbackSender,
         timeouts: CallbackTimeouts,
     ) -> None:
-        """Give handlers of ``router`` their ``services``; ``timeouts`` limit calls whose route names none."""
         self._router = router
         self._services = services
         self._routes = {route.type: route for route in routes}

@@ -45,7 +45,6 @@ class TaskRouter:
     """
 
     def __init__(self) -> None:
-        """Start without a handler."""
         self._routes: dict[str, _Route] = {}
 
     def task(self, task_type: str, *, payload: type[BaseModel] | None = None) -> Callable[[FunctionT], FunctionT]:

@@ -45,7 +45,7 @@ class Settlement:
     may run.
     """
 
-    def __init__(  # noqa: D107  # the class docstring says it all
+    def __init__(
         self,
         *,
         clock: Clock,
