@@ -1,1 +1,1 @@
-"""The consumer: receive, dispatch, settle."""
+"""Receives deliveries, keeps their leases and runs them in slots."""

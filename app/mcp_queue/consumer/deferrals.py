@@ -50,8 +50,8 @@ class Deferrals:
     """Keeps what waits for a destination, without a slot and with its lease extended, and the permits of calls.
 
     A delivery of a FIFO queue waits here however long it takes: sent again, it would lose its place in its group. Any
-    other waits only for what may be over in moments, and else is given back to come again later. ``locate`` says whom a
-    task calls.
+    other waits only for what may be over in moments, and else is given back to come again later. ``locate`` returns
+    the destination that a task calls.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Deferrals:
         self._on_change = listener
 
     def locate(self, held: HeldDelivery) -> None:
-        """Note whom ``held`` calls if it runs: what ends or waits for another reason calls nobody."""
+        """Note which destination ``held`` calls if it runs; what ends or waits for another reason calls none."""
         task, queue = held.delivery.task, held.polled.queue
         target = None if task is None else self._locate(task)
         if task is not None and target is not None:

@@ -17,7 +17,7 @@ Each member has one owner: ``phase``, ``followers`` and ``stop`` belong to the w
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import StrEnum, auto
 from types import MappingProxyType
 
 from mcp_queue.consumer.polled_queue import PolledQueue
@@ -27,7 +27,7 @@ from mcp_queue.services.execution.admission import Received
 from mcp_queue.services.execution.attempts import Stop
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where in the consumer a delivery is."""
 
     RECEIVED = auto()
@@ -55,7 +55,8 @@ class HeldDelivery:
     """A delivery whose lease the consumer keeps.
 
     ``followers`` came in the same receive and belong to the same FIFO group: they start one after another, each when
-    the backend has confirmed the settlement of the one before. ``target`` is whom the task calls if it runs.
+    the backend has confirmed the settlement of the one before. ``target`` is the destination that the task calls if it
+    runs.
     """
 
     delivery: Delivery
@@ -69,7 +70,7 @@ class HeldDelivery:
     @property
     def received(self) -> Received:
         """The delivery as admission and settlement take it."""
-        followers = [follower.delivery for follower in self.followers]
+        followers = [follower.delivery for follower in self.followers] if self.followers else ()
         return Received(self.polled.queue, self.delivery, followers)
 
     def move_to(self, phase: Phase) -> None:

@@ -1,4 +1,4 @@
-"""One receipt of one message."""
+"""Defines a delivery, one receipt of one message, and what may become of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the ledger knows of a task and how that may change: monotone within a generation, whatever comes twice or late.
+"""Decides how a task's state in the ledger changes: only forward within a generation, whatever comes twice or late.
 
 A generation is a ``redrive_count``: a redrive begins a new one, and what an earlier one still says is stale.
 """

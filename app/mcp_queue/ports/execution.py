@@ -1,4 +1,4 @@
-"""What the ledger is told when attempts start and end."""
+"""Describes what the ledger is told when attempts start and end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is counted."""
+"""Describes what is counted."""
 
 from datetime import timedelta
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Queues, and what belongs to them."""
+"""Describes what a queue does, and how queues are paused and messages moved between them."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,1 +1,1 @@
-"""How an attempt is planned, routed and retried."""
+"""Decides where a task is delivered and what happens after an attempt."""

@@ -1,4 +1,4 @@
-"""What happens after an attempt: pure decisions, randomness and time come in as arguments."""
+"""Decides what happens after an attempt; randomness and time come in as arguments."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

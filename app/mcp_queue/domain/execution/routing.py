@@ -1,4 +1,4 @@
-"""Where a task type is delivered to."""
+"""Says where tasks of a type are delivered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""How a delivery becomes an attempt, and how the attempt ends."""
+"""Turns deliveries into attempts, and settles each when its attempt has ended."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from typing import NamedTuple
 
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import LedgerUnavailableError
@@ -29,8 +30,7 @@ class Disposition(Enum):
     DISCARD = auto()  #: its task has ended, or a newer copy is on its way
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A delivery with the queue to settle it at.
 
     ``followers`` came in the same receive and stand behind it in its FIFO group.
@@ -118,6 +118,6 @@ def _attempt(received: Received, task: Task, now: datetime) -> Attempt:
 
 
 def _answered(attempt: Attempt, admission: Admission) -> Attempt:
-    refused = admission.stale or admission.refused is not None
-    disposition = Disposition.DISCARD if refused else Disposition.RUN
-    return replace(attempt, disposition=disposition, number=admission.attempt)
+    if admission.stale or admission.refused is not None:
+        return replace(attempt, disposition=Disposition.DISCARD, number=admission.attempt)
+    return attempt if admission.attempt == attempt.number else replace(attempt, number=admission.attempt)

@@ -1,4 +1,4 @@
-"""The HTTP request that carries a task to a callback URL, and the result that its answer is."""
+"""Builds the HTTP request that carries a task to a callback URL, and reads the result from its answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -58,7 +58,7 @@ class TaskDispatcher:
         return self._route(task) is None and self._router.is_sync(task.type)
 
     def target(self, task: Task) -> Target | None:
-        """Whom the task calls: its callback's destination, or that of the request which its payload describes."""
+        """Return the destination of the task's callback, or of the request that its payload describes."""
         route = self._route(task)
         if route is not None:
             return target_of(route.callback_url, route.name)

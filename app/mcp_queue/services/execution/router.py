@@ -116,7 +116,7 @@ class TaskRouter:
         """Call the task's handler and return its result.
 
         Cancelling this cancels an async handler at its next await. Of a sync one it only stops waiting: the thread
-        runs on and its outcome is dropped. Whoever must not lose sight of it shields this call (``is_sync``).
+        runs on and its outcome is dropped. A caller that must know how it ends shields this call (``is_sync``).
 
         Raises:
             UnknownTaskTypeError: no handler knows the type.

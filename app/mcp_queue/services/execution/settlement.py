@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -123,7 +122,7 @@ class Settlement:
         return await self._complete(attempt.received)
 
     async def discard(self, attempt: Attempt) -> bool:
-        """Delete a copy that says nothing new: its task has ended, or a newer copy is on its way."""
+        """Delete a copy that must not run: its task has ended, or a newer copy is on its way."""
         return await self._complete(attempt.received)
 
     async def defer(self, received: Received, delay: timedelta) -> None:
@@ -138,13 +137,13 @@ class Settlement:
             await self._requeue(received, "defer", Retry(task, delay))
 
     async def release(self, received: Received) -> bool:
-        """Give a delivery back unprocessed; a lease that is lost meanwhile (false) comes to the same."""
+        """Give a delivery back unprocessed; return false where the lease was lost, which gives it back too."""
         return await self._settle(received.delivery, "release", lambda: received.queue.release(received.delivery))
 
     async def release_attempt(self, attempt: Attempt) -> None:
         """Release a delivery whose attempt was stopped on the way, and remember that it waits again."""
         if await self.release(attempt.received):
-            await self._log.record(_outcome(attempt, TaskStatus.QUEUED))
+            await self._record(attempt, TaskStatus.QUEUED)
 
     async def _complete(self, received: Received) -> bool:
         return await self._settle(received.delivery, "complete", lambda: received.queue.complete(received.delivery))
@@ -222,13 +221,19 @@ class Settlement:
         confirmed: bool = True,
     ) -> None:
         delivery = attempt.delivery
-        self._metrics.completed(delivery.queue, attempt.task.type, status)
+        if status is not TaskStatus.QUEUED:  # that attempt did not end
+            self._metrics.completed(delivery.queue, attempt.task.type, status)
         if error is not None:
             extra = {**delivery.log_fields, "attempt": attempt.number}
             logger.info("attempt ended %s: %s", status, error, extra=extra)
         await self._log.record(
-            replace(
-                _outcome(attempt, status),
+            AttemptRecord(
+                task=attempt.task,
+                queue=delivery.queue,
+                attempt=attempt.number,
+                status=status,
+                started_at=attempt.started_at,
+                duration=attempt.duration,
                 result=result,
                 error=error,
                 response_status=response_status,
@@ -236,14 +241,3 @@ class Settlement:
                 confirmed=confirmed,
             )
         )
-
-
-def _outcome(attempt: Attempt, status: TaskStatus) -> AttemptRecord:
-    return AttemptRecord(
-        task=attempt.task,
-        queue=attempt.delivery.queue,
-        attempt=attempt.number,
-        status=status,
-        started_at=attempt.started_at,
-        duration=attempt.duration,
-    )
