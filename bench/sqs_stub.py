@@ -43,7 +43,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class MemoryQueue:
+class InMemoryQueue:
     """A standard queue: what can be received, what comes back later, and who waits."""
 
     name: str
@@ -60,13 +60,13 @@ class SqsStub:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.queues: dict[str, MemoryQueue] = {}
+        self.queues: dict[str, InMemoryQueue] = {}
         self.calls: Counter[str] = Counter()
         self._serial = itertools.count(1)
 
-    def create(self, name: str, attributes: dict[str, str] | None = None) -> MemoryQueue:
+    def create(self, name: str, attributes: dict[str, str] | None = None) -> InMemoryQueue:
         """Make a queue, or return the one that is there."""
-        return self.queues.setdefault(name, MemoryQueue(name, dict(attributes or {})))
+        return self.queues.setdefault(name, InMemoryQueue(name, dict(attributes or {})))
 
     async def call(self, operation: str, body: bytes, host: str) -> tuple[int, Json]:
         """Answer one request."""
@@ -84,46 +84,46 @@ class SqsStub:
             return 200, await self._receive(queue, request)
         return 200, getattr(self, f"_{operation}")(queue, request)
 
-    def _SendMessage(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _SendMessage(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         message = self._store(queue, request)
         return {"MessageId": message.id, "MD5OfMessageBody": message.md5}
 
-    def _SendMessageBatch(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _SendMessageBatch(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         answers = []
         for entry in request["Entries"]:
             message = self._store(queue, entry)
             answers.append({"Id": entry["Id"], "MessageId": message.id, "MD5OfMessageBody": message.md5})
         return {"Successful": answers}
 
-    def _DeleteMessage(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _DeleteMessage(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         if found := queue.hidden.pop(request["ReceiptHandle"], None):
             found[0].gone = True
         return {}
 
-    def _DeleteMessageBatch(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _DeleteMessageBatch(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         for entry in request["Entries"]:
             self._DeleteMessage(queue, entry)
         return {"Successful": [{"Id": entry["Id"]} for entry in request["Entries"]]}
 
-    def _ChangeMessageVisibility(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _ChangeMessageVisibility(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         handle, seconds = request["ReceiptHandle"], request["VisibilityTimeout"]
         if found := queue.hidden.get(handle):
             self._hide(queue, found[0], handle, seconds)
         return {}
 
-    def _ChangeMessageVisibilityBatch(self, queue: MemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _ChangeMessageVisibilityBatch(self, queue: InMemoryQueue, request: Json) -> Json:  # noqa: N802  # the operation's own name
         for entry in request["Entries"]:
             self._ChangeMessageVisibility(queue, entry)
         return {"Successful": [{"Id": entry["Id"]} for entry in request["Entries"]]}
 
-    def _PurgeQueue(self, queue: MemoryQueue, _request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _PurgeQueue(self, queue: InMemoryQueue, _request: Json) -> Json:  # noqa: N802  # the operation's own name
         queue.ready.clear()
         queue.hidden.clear()
         queue.timers.clear()
         queue.delayed = 0
         return {}
 
-    def _GetQueueAttributes(self, queue: MemoryQueue, _request: Json) -> Json:  # noqa: N802  # the operation's own name
+    def _GetQueueAttributes(self, queue: InMemoryQueue, _request: Json) -> Json:  # noqa: N802  # the operation's own name
         self._wake(queue)
         counts = {
             "ApproximateNumberOfMessages": str(len(queue.ready)),
@@ -135,7 +135,7 @@ class SqsStub:
         }
         return {"Attributes": counts | queue.attributes}
 
-    def _store(self, queue: MemoryQueue, entry: Json) -> Message:
+    def _store(self, queue: InMemoryQueue, entry: Json) -> Message:
         body = entry["MessageBody"]
         message = Message(
             id=f"{next(self._serial):032x}",
@@ -153,7 +153,7 @@ class SqsStub:
         self._notify(queue)
         return message
 
-    async def _receive(self, queue: MemoryQueue, request: Json) -> Json:
+    async def _receive(self, queue: InMemoryQueue, request: Json) -> Json:
         deadline = time.monotonic() + request.get("WaitTimeSeconds", 0)
         while True:
             self._wake(queue)
@@ -169,7 +169,7 @@ class SqsStub:
         self._notify(queue)
         return {"Messages": messages} if messages else {}
 
-    def _deliver(self, queue: MemoryQueue, lease: int) -> Json:
+    def _deliver(self, queue: InMemoryQueue, lease: int) -> Json:
         message = queue.ready.popleft()
         message.receives += 1
         message.receipt = next(self._serial)
@@ -187,12 +187,12 @@ class SqsStub:
             "MessageAttributes": message.attributes,
         }
 
-    def _hide(self, queue: MemoryQueue, message: Message, handle: str, seconds: int) -> None:
+    def _hide(self, queue: InMemoryQueue, message: Message, handle: str, seconds: int) -> None:
         until = time.monotonic() + seconds
         queue.hidden[handle] = (message, until)
         heapq.heappush(queue.timers, (until, next(self._serial), message, handle))
 
-    def _wake(self, queue: MemoryQueue) -> None:
+    def _wake(self, queue: InMemoryQueue) -> None:
         now = time.monotonic()
         while queue.timers and queue.timers[0][0] <= now:
             _due, _order, message, handle = heapq.heappop(queue.timers)
@@ -204,7 +204,7 @@ class SqsStub:
                 queue.ready.append(message)
 
     @staticmethod
-    def _notify(queue: MemoryQueue) -> None:
+    def _notify(queue: InMemoryQueue) -> None:
         # One arrival wakes one poll, as in SQS: waking all would measure the stub and not its client.
         while queue.waiters and (queue.ready or queue.timers):
             waiter = queue.waiters.popleft()

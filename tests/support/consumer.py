@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.deferrals import Deferrals
 from mcp_queue.consumer.polled_queue import PolledQueue
@@ -26,6 +24,7 @@ from mcp_queue.services.execution.attempt_memory import ExecutionMemory
 from mcp_queue.services.execution.attempts import AttemptRunner
 from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.tracing import NO_TRACER
+from mcp_queue.testing import FakeClock, InMemoryQueue
 
 SECOND = timedelta(seconds=1)
 
@@ -144,7 +143,7 @@ class ScriptedDispatcher:
 class Faulty:
     """A queue whose calls fail as often as a test says, with what it says; else it is the queue it wraps."""
 
-    def __init__(self, queue: MemoryQueue) -> None:
+    def __init__(self, queue: InMemoryQueue) -> None:
         """Fail nothing yet."""
         self.inner = queue
         self.faults: dict[str, list[Exception]] = {}
@@ -230,7 +229,7 @@ class ConsumerKit:
 
     clock: FakeClock
     queues: dict[str, Faulty]
-    dead: MemoryQueue
+    dead: InMemoryQueue
     metrics: CountingMetrics
     log: RecordingLog
     dispatcher: ScriptedDispatcher
@@ -279,10 +278,10 @@ def make_kit(  # the knobs of a consumer, each with the value that most tests wa
     """Put a consumer together; nothing runs yet."""
     clock, serializer = FakeClock(), JsonTaskSerializer()
     dead_spec = QueueSpec(name="dlq", kind=QueueKind.STANDARD, backend=Backend.MEMORY)
-    dead = MemoryQueue(dead_spec, clock=clock, serializer=serializer)
+    dead = InMemoryQueue(dead_spec, clock=clock, serializer=serializer)
     specs = specs or (standard(),)
     queues = {
-        spec.name: Faulty(MemoryQueue(spec, clock=clock, serializer=serializer, dead_letters=dead)) for spec in specs
+        spec.name: Faulty(InMemoryQueue(spec, clock=clock, serializer=serializer, dead_letters=dead)) for spec in specs
     }
     for queue in queues.values():
         queue.traits_override = traits

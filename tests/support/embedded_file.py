@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand
 from mcp_queue.domain.queues import Backend, QueueKind
 from tests.support.queues import make_spec
 
@@ -52,7 +52,7 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DiskSize(Command[int]):
+class DiskSize(WriteCommand[int]):
     """Let the file have so many pages more than it has; a negative number takes the limit away."""
 
     more_pages: int
@@ -66,7 +66,7 @@ class DiskSize(Command[int]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Defect(Command[None]):
+class Defect(WriteCommand[None]):
     """A command that fails as no command should."""
 
     @classmethod

@@ -8,9 +8,7 @@ from itertools import count
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.cron import next_tick
-from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
@@ -36,6 +34,8 @@ from mcp_queue.services.queues.producing import ProducerQueue
 from mcp_queue.services.queues.purges import Purges
 from mcp_queue.services.schedules.schedules import Schedules
 from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.testing import FakeClock, InMemoryQueue
+from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.clock import START
 from tests.support.ledger import LedgerHarness, enqueue_ledger
 
@@ -70,7 +70,7 @@ class GatewayKit:
         self.serializer = JsonTaskSerializer()
         self.registry = CollectorRegistry()
         self.metrics = PrometheusMetrics(self.registry, common_payloads())
-        self.pauses = MemoryPauseSwitch()
+        self.pauses = InMemoryPauseSwitch()
         self.dlq = self.memory(make_spec("dlq"))
         self.tasks = self.memory(
             make_spec(dead_letter_queue="dlq", max_depth=self.max_depth, max_task_bytes=self.max_task_bytes), self.dlq
@@ -116,9 +116,9 @@ class GatewayKit:
         self.readiness.started = True
         self.app: FastAPI = create_app(self.dependencies())
 
-    def memory(self, spec: QueueSpec, dead_letters: MemoryQueue | None = None) -> MemoryQueue:
+    def memory(self, spec: QueueSpec, dead_letters: InMemoryQueue | None = None) -> InMemoryQueue:
         """Return a queue in memory on the kit's clock."""
-        return MemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=dead_letters)
+        return InMemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=dead_letters)
 
     def _dead_letters(
         self, sources: DeadLetterTopology, sender: RedriveSender, rules: EnqueueRules, random_bits: Callable[[int], int]

@@ -7,12 +7,12 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.ports import AttemptRecord, AttemptStart
 from mcp_queue.services.enqueueing.submission import EnqueueLedger
+from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 
 _ids = count(1)

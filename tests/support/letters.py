@@ -9,9 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
 from mcp_queue.domain.delivery import Accepted
@@ -31,6 +29,7 @@ from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.enqueueing.submission import Submission
 from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import START
 from tests.support.consumer import CountingMetrics, fifo, standard
 from tests.support.ledger import a_dead_letter, a_task, ledger_harness
@@ -60,10 +59,10 @@ class LetterCounts:
         self.outcomes.append((notifier, outcome))
 
 
-class FailingQueue(MemoryQueue):
+class FailingQueue(InMemoryQueue):
     """A queue whose sends go as a test says: an error for all, or one for each task of some ids."""
 
-    def __init__(self, spec: QueueSpec, *, clock: FakeClock, dead_letters: MemoryQueue | None) -> None:
+    def __init__(self, spec: QueueSpec, *, clock: FakeClock, dead_letters: InMemoryQueue | None) -> None:
         """Take everything at first."""
         super().__init__(spec, clock=clock, serializer=JsonTaskSerializer(), dead_letters=dead_letters)
         self.clock = clock
@@ -179,7 +178,7 @@ class LetterKit:
                 await self.queues[queue].complete(delivery)
         return found
 
-    def _queue(self, spec: QueueSpec, dead_letters: MemoryQueue | None = None) -> FailingQueue:
+    def _queue(self, spec: QueueSpec, dead_letters: InMemoryQueue | None = None) -> FailingQueue:
         return FailingQueue(spec, clock=self.clock, dead_letters=dead_letters)
 
 

@@ -8,14 +8,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryPauseSwitch, MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, PauseSwitch, Queue
+from mcp_queue.testing import FakeClock, InMemoryQueue
+from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.clock import NOW, SECOND, START
 
 #: How long a receive of the suite hides a message, unless a test says otherwise: short, for backends on a real clock.
@@ -136,14 +136,14 @@ class MemoryHarness(_EmbeddedHarness):
     def __init__(self) -> None:
         """Start with no queue."""
         super().__init__()
-        self.pauses: PauseSwitch = MemoryPauseSwitch()
+        self.pauses: PauseSwitch = InMemoryPauseSwitch()
 
     async def queue(self, **overrides: object) -> tuple[Queue, Queue]:
         """Make a pair of queues."""
         spec, dlq_spec = self._specs(overrides)
-        dead_letters = MemoryQueue(dlq_spec, clock=self.clock, serializer=self.serializer)
+        dead_letters = InMemoryQueue(dlq_spec, clock=self.clock, serializer=self.serializer)
         target = None if spec.dead_letter_queue is None else dead_letters
-        return MemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=target), dead_letters
+        return InMemoryQueue(spec, clock=self.clock, serializer=self.serializer, dead_letters=target), dead_letters
 
 
 class SqliteHarness(_EmbeddedHarness):

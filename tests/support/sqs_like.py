@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import MAX_SQS_DELAY, Backend, QueueKind, QueueSpec, QueueTraits
 from mcp_queue.domain.task import Task
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW
 
 
-class SqsLike(MemoryQueue):
+class SqsLike(InMemoryQueue):
     """Holds no long delay, on FIFO none at all, and drops a duplicate without a word.
 
     The next sends end with ``answers``, one each: an error, or ``None``, which lets it through.

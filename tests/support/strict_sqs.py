@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.api.client import Polls, SqsClient
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
@@ -22,6 +21,7 @@ from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import PayloadStore
+from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 from tests.support.sqs import CountedCalls, sqs_spec
 

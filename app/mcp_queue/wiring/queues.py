@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from mcp_queue.adapters.foreign_dead_letters import ForeignDeadLetters
+from mcp_queue.adapters.cross_backend import CrossBackendQueue
 from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
 from mcp_queue.adapters.sqs.api.client import CallMetrics
@@ -106,7 +106,7 @@ def _with_dead_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
     dead_letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
     if dead_letters is None or dead_letters.spec.backend is spec.backend:
         return by_name[spec.name]
-    return ForeignDeadLetters(by_name[spec.name], dead_letters)
+    return CrossBackendQueue(by_name[spec.name], dead_letters)
 
 
 def _public(spec: QueueSpec, by_name: Mapping[str, Queue]) -> ProducerQueue:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.testing import FakeClock
 from tests.support.ledger import LedgerHarness, ledger_harness
 from tests.support.ledger_databases import postgres_url, sqlite_url
 

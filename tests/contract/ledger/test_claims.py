@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.enqueueing.claims import (
     Answer,
@@ -17,6 +16,7 @@ from mcp_queue.domain.enqueueing.claims import (
     Replay,
     Reused,
 )
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND
 from tests.support.ledger import LedgerHarness
 

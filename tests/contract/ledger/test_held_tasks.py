@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, DeadLetterNotice, Redrive, RedriveStatus
 from mcp_queue.domain.errors import TryLaterError
 from mcp_queue.domain.operators.audit import AuditEntry, DestinationReport, DestinationView
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_dead_letter, a_task
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.errors import InvalidCursorError
 from mcp_queue.domain.schedules import Misfire, Schedule, Tick
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, START
 from tests.support.ledger import LedgerHarness, a_task
 

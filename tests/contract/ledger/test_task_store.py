@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter
 from mcp_queue.domain.errors import InvalidCursorError, TaskAlreadyEndedError, TaskNotFoundError
 from mcp_queue.domain.task import Task, TaskResult, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter, encode_cursor
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end, an_execution
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
-from mcp_queue.adapters.clock import FakeClock
+from mcp_queue.testing import FakeClock
 from tests.support.callbacks import LOOPBACK, Outcomes
 from tests.support.receiver import Receiver
 

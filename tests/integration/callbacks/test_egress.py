@@ -11,9 +11,9 @@ import pytest
 
 from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.errors import CallbackFailedError, RefusedAddressError
+from mcp_queue.testing import FakeClock
 from tests.support.addresses import AS_WRITTEN, RESOLVED
 from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
 from tests.support.certificates import tls_for

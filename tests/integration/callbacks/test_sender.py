@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
 from mcp_queue.ports import CallbackResponse
+from mcp_queue.testing import FakeClock
 from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
 from tests.support.receiver import Answer, Receiver
 

@@ -11,8 +11,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
-from mcp_queue.adapters.clock import FakeClock, SystemClock
+from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.ports import CallbackRequest
+from mcp_queue.testing import FakeClock
 from tests.support.callbacks import LOOPBACK, Outcomes, a_request
 from tests.support.receiver import ReceivedRequest, Receiver
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
+from mcp_queue.testing import FakeClock
 from tests.support.cli import run_cli
 from tests.support.clock import START
 from tests.support.ledger import LedgerCounts

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
@@ -19,6 +18,7 @@ from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
+from mcp_queue.testing import InMemoryQueue
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import PATIENCE, RawClient, connected, post, serving
 
@@ -301,7 +301,7 @@ async def test_request_in_work_makes_no_room() -> None:
         assert [202, 202] == [(await client.answer()).status for client in working]
 
 
-class Held(MemoryQueue):
+class Held(InMemoryQueue):
     """A queue that answers when it is told to."""
 
     def __init__(self, kit: GatewayKit) -> None:

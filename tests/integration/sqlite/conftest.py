@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 from tests.support.embedded_file import Lock
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.errors import BackendUnavailableError, VisibilityTimeoutError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, NOW, SECOND
 from tests.support.embedded_file import FIFO, STANDARD, Lock
 from tests.support.queues import ids, make_task

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.adapters.sqlite.engine.executor import Executor
 from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
@@ -14,6 +13,7 @@ from mcp_queue.adapters.sqlite.purge import Ping
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotSupportedError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW, SECOND, START
 from tests.support.embedded_file import FIFO, STANDARD, Defect, DiskSize, Lock, content, overwrite
 from tests.support.queues import ids, make_task

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock, SystemClock
+from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.ports import Queue
+from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, NOW
 from tests.support.queue_process import SPEC
 from tests.support.queues import ids, make_task

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.adapters.sqlite.engine import watcher
-from mcp_queue.adapters.sqlite.engine.inotify import Writes
+from mcp_queue.adapters.sqlite.engine.inotify import WriteNotifications
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from tests.support.waiting import eventually
 
@@ -44,16 +44,16 @@ class Notices:
     async def calm(self) -> None:
         """Return once the watcher waits to be told of writes."""
 
-        async def is_calm() -> bool:
-            return self.watcher._calm
+        async def is_slow() -> bool:
+            return self.watcher._slow
 
-        await eventually(is_calm, PATIENCE, "calm")
+        await eventually(is_slow, PATIENCE, "calm")
 
     async def lively(self) -> None:
         """Return once it looks often."""
 
         async def is_lively() -> bool:
-            return not self.watcher._calm
+            return not self.watcher._slow
 
         await eventually(is_lively, PATIENCE, "lively")
 
@@ -62,7 +62,7 @@ class Notices:
 def notices(path: Path, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch) -> Notices:
     """Return a watcher of an open file, which calms down soon."""
     assert backend is not None, "the file is open"
-    monkeypatch.setattr(watcher, "_LIVELY_SECONDS", 0.05)
+    monkeypatch.setattr(watcher, "_FAST_SECONDS", 0.05)
     return Notices(path)
 
 
@@ -87,11 +87,11 @@ async def test_a_commit_of_somebody_else_is_noticed(notices: Notices, commit: Ca
 
 
 @tells_of_writes
-async def test_a_watcher_that_has_calmed_down_notices_a_commit_at_once(
+async def test_a_watcher_that_has_slowed_down_notices_a_commit_at_once(
     notices: Notices, commit: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not look in vain forty times a second, and still is in time."""
-    monkeypatch.setattr(watcher, "_CALM_INTERVAL_SECONDS", ENDLESS)
+    monkeypatch.setattr(watcher, "_SLOW_INTERVAL_SECONDS", ENDLESS)
     with notices.watcher.watching():
         for count in range(3):
             await notices.calm()
@@ -105,7 +105,7 @@ async def test_a_commit_long_after_its_writes_is_noticed(
     path: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large transaction writes into the log before it commits."""
-    monkeypatch.setattr(watcher, "_CALM_INTERVAL_SECONDS", ENDLESS)
+    monkeypatch.setattr(watcher, "_SLOW_INTERVAL_SECONDS", ENDLESS)
     with notices.watcher.watching(), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         await notices.calm()
         connection.execute("PRAGMA cache_size = 1")
@@ -125,11 +125,11 @@ async def test_a_system_without_inotify_is_looked_at_often(
 ) -> None:
     """Other systems than Linux tell of nothing."""
 
-    def no_writes(path: Path) -> Writes:
+    def no_writes(path: Path) -> WriteNotifications:
         raise OSError(path)
 
-    monkeypatch.setattr(watcher, "Writes", no_writes)
-    monkeypatch.setattr(watcher, "_CALM_INTERVAL_SECONDS", ENDLESS)
+    monkeypatch.setattr(watcher, "WriteNotifications", no_writes)
+    monkeypatch.setattr(watcher, "_SLOW_INTERVAL_SECONDS", ENDLESS)
     with notices.watcher.watching():
         for count in range(3):
             commit()
@@ -143,14 +143,14 @@ async def test_a_system_that_kept_a_write_to_itself_is_looked_at_often(
 ) -> None:
     """Some sandboxes and file systems have inotify and do not pass on what others write."""
     (path.parent / "other").touch()
-    monkeypatch.setattr(watcher, "Writes", lambda _: Writes(path.parent / "other"))
-    monkeypatch.setattr(watcher, "_CALM_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(watcher, "WriteNotifications", lambda _: WriteNotifications(path.parent / "other"))
+    monkeypatch.setattr(watcher, "_SLOW_INTERVAL_SECONDS", 0.2)
     with notices.watcher.watching():
         await notices.calm()
         for count in range(3):
             commit()
             await notices.one_more_than(count)
-            assert not notices.watcher._writes_are_told
+            assert not notices.watcher._notifications_work
     notices.watcher.close()
 
 
@@ -165,7 +165,7 @@ async def test_nobody_is_told_while_nobody_waits(notices: Notices, commit: Calla
     await eventually(has_stopped, PATIENCE, "no more looks")
     commit()
     with notices.watcher.watching():
-        assert not notices.watcher._calm
+        assert not notices.watcher._slow
         commit()
         await notices.one_more_than(0)
     notices.watcher.close()

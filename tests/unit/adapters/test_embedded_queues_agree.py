@@ -10,8 +10,6 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.delivery import Accepted, Delivery
 from mcp_queue.domain.errors import QueueError
@@ -19,6 +17,7 @@ from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueKind
 from mcp_queue.ports import Queue
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND, START
 from tests.support.queues import make_spec, make_task
 
@@ -143,11 +142,11 @@ async def compare(kind: QueueKind, steps: list[Step], directory: Path) -> None:
     clock, serializer = FakeClock(START), JsonTaskSerializer()
     grave = make_spec("dlq", kind=kind)
     spec = make_spec(kind=kind, dead_letter_queue="dlq", max_receive_count=2, max_depth=6)
-    in_memory = MemoryQueue(grave, clock=clock, serializer=serializer)
+    in_memory = InMemoryQueue(grave, clock=clock, serializer=serializer)
     async with SqliteBackend(directory / "queue.db", clock=clock, serializer=serializer) as backend:
         in_file = backend.queue(grave)
         queues: list[Queue] = [
-            MemoryQueue(spec, clock=clock, serializer=serializer, dead_letters=in_memory),
+            InMemoryQueue(spec, clock=clock, serializer=serializer, dead_letters=in_memory),
             backend.queue(spec),
         ]
         twins = Twins(clock, queues, [in_memory, in_file])

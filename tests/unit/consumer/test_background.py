@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryPauseSwitch
 from mcp_queue.consumer.background import share_destinations, watch_depths, watch_pauses
 from mcp_queue.domain.callbacks.destinations import Target
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError
 from mcp_queue.domain.operators.audit import DestinationReport, DestinationView
 from mcp_queue.services.periodic import running
+from mcp_queue.testing import FakeClock
+from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.consumer import standard, succeed
 from tests.unit.consumer.conftest import KitFactory
 
@@ -17,7 +17,7 @@ from tests.unit.consumer.conftest import KitFactory
 async def test_consumers_follow_a_pause_within_five_seconds(consumer: KitFactory) -> None:
     """All switches together say what is paused."""
     kit = await consumer(succeed, specs=[standard("a"), standard("b"), standard("c")])
-    switches = [MemoryPauseSwitch(), MemoryPauseSwitch()]
+    switches = [InMemoryPauseSwitch(), InMemoryPauseSwitch()]
     async with running([watch_pauses(kit.pool, switches)], kit.clock):
         await switches[0].pause("a")
         await switches[1].pause("b")

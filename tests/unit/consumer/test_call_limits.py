@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.consumer.call_limits import LONGEST_TURN, DestinationRegistry, Permit, Refusal, RefusalReason
 from mcp_queue.domain.callbacks.breaker import BreakerState
 from mcp_queue.domain.callbacks.destinations import DestinationLimits, DestinationState, LimitRule, Target
+from mcp_queue.testing import FakeClock
 from tests.support.consumer import CountingMetrics
 
 SECOND = timedelta(seconds=1)

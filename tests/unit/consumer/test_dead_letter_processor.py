@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
-from mcp_queue.adapters.polling import Arrivals
 from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
+from mcp_queue.services.queues.long_polling import LongPolling
+from mcp_queue.testing import InMemoryQueue
 from tests.support.consumer import standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 
@@ -27,8 +27,8 @@ class Stage:
         """Start with empty queues."""
         self.harness = harness
         serializer = JsonTaskSerializer()
-        self.dead = MemoryQueue(standard("dlq", dead_letter_queue=None), clock=harness.clock, serializer=serializer)
-        self.source = MemoryQueue(
+        self.dead = InMemoryQueue(standard("dlq", dead_letter_queue=None), clock=harness.clock, serializer=serializer)
+        self.source = InMemoryQueue(
             standard(max_receive_count=1), clock=harness.clock, serializer=serializer, dead_letters=self.dead
         )
         self.sources = sources
@@ -58,7 +58,7 @@ class Stage:
         """Let the processor run for a while."""
         async with self.processor().running(asyncio.Event()):
             await self.harness.clock.advance(timedelta(seconds=seconds))
-        self.dead._arrivals = Arrivals(self.harness.clock)  # in the next process, receives wait again
+        self.dead._polling = LongPolling(self.harness.clock)  # in the next process, receives wait again
 
     async def dead_letters(self, queue: str = "tasks") -> tuple[DeadLetter, ...]:
         """Return what is stored."""

@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.consumer.held_delivery import HeldDelivery, Phase
 from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.consumer import standard
 
 
@@ -17,7 +16,7 @@ from tests.support.consumer import standard
 def test_a_delivery_neither_runs_without_waiting_nor_goes_back(way: tuple[str, ...]) -> None:
     """A step that the drawing does not have is a defect, found where it is made."""
     delivery = Delivery(queue="work", message_id="m", receipt_handle="r", body="", receive_count=1, leased_at=0.0)
-    queue = MemoryQueue(standard(), clock=FakeClock(), serializer=JsonTaskSerializer())
+    queue = InMemoryQueue(standard(), clock=FakeClock(), serializer=JsonTaskSerializer())
     held = HeldDelivery(delivery, PolledQueue(queue, timedelta(seconds=20)))
     for phase in way[:-1]:
         held.move_to(Phase[phase])

@@ -5,14 +5,13 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.consumer.held_delivery import HeldDelivery
 from mcp_queue.consumer.poll_planning import MAX_DEFERRING, Poll, choose, plan_polls
 from mcp_queue.consumer.polled_queue import MAX_POLLS, PolledQueue
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import LevelPolicy
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.consumer import standard
 
 SECONDS_20 = timedelta(seconds=20)
@@ -20,7 +19,7 @@ SECONDS_20 = timedelta(seconds=20)
 
 def polled_queue(level: int = 0, **members: object) -> PolledQueue:
     """Make a polled queue, with these members."""
-    queue = MemoryQueue(
+    queue = InMemoryQueue(
         standard(f"work-p{level}", public_name="work"), clock=FakeClock(), serializer=JsonTaskSerializer()
     )
     polled = PolledQueue(queue, SECONDS_20, level)

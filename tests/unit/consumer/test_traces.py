@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from opentelemetry.trace import StatusCode
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import BackendUnavailableError, PermanentError, RetryableError
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.telemetry.spans import current_trace_id
+from mcp_queue.testing import FakeClock
 from tests.support.consumer import ConsumerKit, forever, succeed
 from tests.support.traces import TRACE, TRACEPARENT, RecordedTraces, attributes_of, links_of, parent_of
 from tests.unit.consumer.conftest import KitFactory

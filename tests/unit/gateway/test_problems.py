@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
@@ -36,6 +35,7 @@ from mcp_queue.domain.errors import (
 )
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.problems import STATUSES, problem_of, response_to
+from mcp_queue.testing import InMemoryQueue
 from tests.support.gateway import TRACE_ID, GatewayKit, make_spec
 from tests.support.http import Answer, call
 
@@ -65,7 +65,7 @@ EXPECTED = [
 ]
 
 
-class Failing(MemoryQueue):
+class Failing(InMemoryQueue):
     """A queue that raises what it is told to."""
 
     error: Exception

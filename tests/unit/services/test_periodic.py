@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.services.periodic import Job, running
+from mcp_queue.testing import FakeClock
 
 
 async def test_a_job_that_fails_is_done_again_at_its_next_time() -> None:

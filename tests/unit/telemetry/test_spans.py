@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
@@ -22,6 +21,7 @@ from mcp_queue.domain.task import Task
 from mcp_queue.ports import CallbackRequest, CallbackResponse
 from mcp_queue.telemetry.logs import JsonFormatter
 from mcp_queue.telemetry.spans import TracedCallbackSender, current_trace_id
+from mcp_queue.testing import FakeClock
 from tests.support.callbacks import a_request
 from tests.support.clock import START
 from tests.support.traces import (

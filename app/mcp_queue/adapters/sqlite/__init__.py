@@ -1,4 +1,4 @@
-"""The embedded queue: one SQLite file that all processes of a machine share."""
+"""The embedded queue: one SQLite file, shared by all processes of a machine."""
 
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch

@@ -1,4 +1,4 @@
-"""One file, opened by one process."""
+"""Opens the embedded queue's file for one process."""
 
 import asyncio
 import sqlite3
@@ -8,18 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mcp_queue.adapters.polling import Arrivals
-from mcp_queue.adapters.sqlite.dead_letters import Shelf
+from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget
 from mcp_queue.adapters.sqlite.engine.reader import Reader
 from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
-from mcp_queue.adapters.sqlite.queue import Access, SqliteQueue
+from mcp_queue.adapters.sqlite.queue import SqliteContext, SqliteQueue
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import Clock
+from mcp_queue.services.queues.long_polling import LongPolling
 
 
 class SqliteBackend:
@@ -37,16 +37,16 @@ class SqliteBackend:
         serializer: TaskSerializer,
         busy_timeout: timedelta = timedelta(seconds=5),
     ) -> None:
-        """Use the file at ``path``, which is made where there is none; wait ``busy_timeout`` for other processes."""
+        """Use the file at ``path``, which is created if missing; wait ``busy_timeout`` for other processes."""
         self._path = path
         self._clock = clock
         self._busy_timeout = busy_timeout
-        self._arrivals: dict[str, Arrivals] = {}
+        self._polling: dict[str, LongPolling] = {}
         self._specs: dict[str, QueueSpec] = {}
         self._writer = Writer(path, clock=clock, busy_timeout=busy_timeout, on_arrival=self._wake)
         self._reader = Reader(path, busy_timeout)
         self._watcher = Watcher(path, on_change=self._wake_all)
-        self._access = Access(self._writer, self._reader, self._watcher, clock, serializer)
+        self._context = SqliteContext(self._writer, self._reader, self._watcher, clock, serializer)
         self.pauses = SqlitePauseSwitch(self._writer, self._reader)
 
     async def __aenter__(self) -> Self:
@@ -69,7 +69,7 @@ class SqliteBackend:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish what was asked for, then close the file. Who waits for messages gets ``BackendUnavailableError``."""
+        """Finish what was asked for, then close the file. Waiting receivers get ``BackendUnavailableError``."""
         self._writer.refuse()
         self._wake_all()
         self._watcher.close()
@@ -79,19 +79,19 @@ class SqliteBackend:
     def queue(self, spec: QueueSpec) -> SqliteQueue:
         """Return the queue of ``spec``. Its dead-letter queue is the one of that name in this file."""
         self._specs[spec.name] = spec
-        arrivals = self._arrivals.setdefault(spec.name, Arrivals(self._clock))
-        return SqliteQueue(spec, self._access, arrivals, shelf=lambda: self._shelf(spec))
+        polling = self._polling.setdefault(spec.name, LongPolling(self._clock))
+        return SqliteQueue(spec, self._context, polling, dead_letter_target=lambda: self._dead_letter_target(spec))
 
-    def _shelf(self, spec: QueueSpec) -> Shelf | None:
+    def _dead_letter_target(self, spec: QueueSpec) -> DeadLetterTarget | None:
         if spec.dead_letter_queue is None:
             return None
         dead_letters = self._specs.get(spec.dead_letter_queue)
-        return Shelf(spec.dead_letter_queue, None if dead_letters is None else dead_letters.group_of(None))
+        return DeadLetterTarget(spec.dead_letter_queue, None if dead_letters is None else dead_letters.group_of(None))
 
     def _wake(self, queues: Iterable[str]) -> None:
         for name in queues:
-            if (arrivals := self._arrivals.get(name)) is not None:
-                arrivals.wake()
+            if (polling := self._polling.get(name)) is not None:
+                polling.wake()
 
     def _wake_all(self) -> None:
-        self._wake(list(self._arrivals))
+        self._wake(list(self._polling))

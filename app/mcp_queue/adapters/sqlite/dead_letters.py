@@ -1,4 +1,4 @@
-"""Moving messages to a dead-letter queue of the same file."""
+"""Moves messages to a dead-letter queue of the same file."""
 
 from typing import NamedTuple
 
@@ -16,22 +16,22 @@ _MOVE = """
 _GROUP = "SELECT group_key FROM messages WHERE seq = (SELECT max(seq) FROM messages)"
 
 
-class Shelf(NamedTuple):
-    """Where dead letters go. ``group`` is the FIFO group of those without one; ``None`` on standard queues."""
+class DeadLetterTarget(NamedTuple):
+    """A dead-letter queue. ``group`` is the FIFO group of messages without one; ``None`` on standard queues."""
 
     queue: str
     group: str | None
 
 
-def move(transaction: Transaction, seq: int, shelf: Shelf, *, origin: str, redriven: bool) -> None:
-    """Put the message ``seq`` at the end of ``shelf``."""
-    fifo = shelf.group is not None
+def move(transaction: Transaction, seq: int, target: DeadLetterTarget, *, origin: str, redriven: bool) -> None:
+    """Put the message ``seq`` at the end of ``target``."""
+    fifo = target.group is not None
     if fifo:
-        line_up_due(transaction, shelf.queue)
+        line_up_due(transaction, target.queue)
     values = {
         "seq": seq,
-        "queue": shelf.queue,
-        "group": shelf.group,
+        "queue": target.queue,
+        "group": target.group,
         "origin": origin,
         "redriven": redriven,
         "now": transaction.now,
@@ -39,7 +39,7 @@ def move(transaction: Transaction, seq: int, shelf: Shelf, *, origin: str, redri
         "line": 1 if fifo else None,
     }
     transaction.connection.execute(_MOVE, values)
-    transaction.woken.add(shelf.queue)
+    transaction.woken.add(target.queue)
     if fifo:
         (group,) = transaction.connection.execute(_GROUP).fetchone()
-        promote_heads(transaction, shelf.queue, [group])
+        promote_heads(transaction, target.queue, [group])

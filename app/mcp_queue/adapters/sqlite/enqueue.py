@@ -1,13 +1,13 @@
-"""Putting tasks into queues."""
+"""Puts tasks into queues of the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, microseconds
 from mcp_queue.adapters.sqlite.fifo import line_up_due, promote_heads
-from mcp_queue.adapters.sqlite.rows import in_chunks, rows_of
+from mcp_queue.adapters.sqlite.rows import in_chunks, placeholders
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueError, QueueFullError
 from mcp_queue.domain.queues import DEDUPLICATION_WINDOW, QueueSpec
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Enqueue(Command[list[Verdict]]):
+class Enqueue(WriteCommand[list[Verdict]]):
     """Put ``entries`` into a queue, in order; each has its own verdict."""
 
     spec: QueueSpec
@@ -94,7 +94,7 @@ def _first_copies(transaction: Transaction, spec: QueueSpec, entries: Sequence[E
     for chunk in in_chunks(entries):
         asked = (spec.name, *(entry.deduplication_id for entry in chunk))
         for key, task_id, message_id in transaction.connection.execute(
-            _KNOWN.format(rows=rows_of(1, len(chunk))), asked
+            _KNOWN.format(rows=placeholders(1, len(chunk))), asked
         ):
             known[key] = (task_id, message_id)
     return known
@@ -120,7 +120,7 @@ def _insert_rows(transaction: Transaction, spec: QueueSpec, entries: Sequence[En
 
 def _write(transaction: Transaction, statement: str, rows: Sequence[tuple[str | int | None, ...]]) -> None:
     for chunk in in_chunks(rows):
-        written = statement.format(rows=rows_of(len(chunk[0]), len(chunk)))
+        written = statement.format(rows=placeholders(len(chunk[0]), len(chunk)))
         transaction.connection.execute(written, tuple(chain.from_iterable(chunk)))
 
 

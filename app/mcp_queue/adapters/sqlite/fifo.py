@@ -1,9 +1,9 @@
-"""The lines of FIFO groups: only a line's head has a time from which it can be received."""
+"""Keeps each FIFO group in a line, of which only the head can be received."""
 
 from collections.abc import Iterable
 
 from mcp_queue.adapters.sqlite.engine.command import Transaction
-from mcp_queue.adapters.sqlite.rows import in_chunks, rows_of
+from mcp_queue.adapters.sqlite.rows import in_chunks, placeholders
 
 # Its acceptance, not this moment: groups take turns by the age of their heads. Bounded, since a clock may step back.
 _PROMOTE = """
@@ -20,15 +20,15 @@ _PLACE = """
 
 
 def promote_heads(transaction: Transaction, queue: str, groups: Iterable[str]) -> None:
-    """Let the first message of each group be received, if the one before it has gone."""
+    """Make the first message of each group receivable, if the one before it is gone."""
     for names in in_chunks(sorted(set(groups))):
-        statement = _PROMOTE.format(rows=rows_of(1, len(names)))
+        statement = _PROMOTE.format(rows=placeholders(1, len(names)))
         transaction.connection.execute(statement, (*names, transaction.now, queue))
     transaction.woken.add(queue)
 
 
 def line_up_due(transaction: Transaction, queue: str) -> None:
-    """Give delayed messages that have come due their place at the end of their line, before anything later joins it."""
+    """Append delayed messages that are due to their line, before a later message joins it."""
     due = transaction.connection.execute(_DUE, (queue, transaction.now)).fetchall()
     for seq, _ in due:
         transaction.connection.execute(_PLACE, (seq,))

@@ -1,26 +1,28 @@
-"""Which queues of the file are paused."""
+"""Remembers in the file which queues are paused."""
+
+from typing_extensions import override
 
 from mcp_queue.adapters.sqlite.engine.reader import Reader, paused_queues
 from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.purge import SetPaused
+from mcp_queue.ports import PauseSwitch
 
 
-class SqlitePauseSwitch:
-    """Implements ``PauseSwitch`` for every process that has the file."""
+class SqlitePauseSwitch(PauseSwitch):
+    """Pauses queues for every process that uses the file."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
-        """Keep the names beside the messages."""
         self._writer = writer
         self._reader = reader
 
+    @override
     async def pause(self, queue: str) -> None:
-        """Remember that ``queue`` is paused."""
         await self._writer.submit(SetPaused(queue, paused=True))
 
+    @override
     async def resume(self, queue: str) -> None:
-        """Forget that ``queue`` was paused."""
         await self._writer.submit(SetPaused(queue, paused=False))
 
+    @override
     async def paused(self) -> frozenset[str]:
-        """Return the paused queues."""
-        return await self._reader.ask(paused_queues)
+        return await self._reader.run(paused_queues)

@@ -1,11 +1,11 @@
-"""What operators ask of a queue, and whether the file can be written at all."""
+"""Purges, pauses and probes: the commands that operators and readiness checks cause."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand
 from mcp_queue.adapters.sqlite.fifo import promote_heads
 
 #: Messages that one transaction deletes: a purge of millions must not lock the file for seconds.
@@ -19,16 +19,16 @@ _PURGEABLE = """
 _DELETE = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 
 
-class Purged(NamedTuple):
-    """How many messages one step deleted, and the last message that the purge concerns."""
+class PurgeProgress(NamedTuple):
+    """How many messages one step deleted, and the last message that belongs to the purge."""
 
     deleted: int
     last: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Purge(Command[Purged]):
-    """Delete some messages up to ``last`` that are not in flight; the first step finds out what is the last."""
+class Purge(WriteCommand[PurgeProgress]):
+    """Delete some messages up to ``last`` that are not in flight; the first step determines ``last``."""
 
     queue: str
     last: int | None = None
@@ -39,11 +39,11 @@ class Purge(Command[Purged]):
         return PURGED_AT_ONCE
 
     @classmethod
-    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Purged | Exception]:
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[PurgeProgress | Exception]:
         """Take one step of each purge."""
         return [command.step(transaction) for command in commands]
 
-    def step(self, transaction: Transaction) -> Purged:
+    def step(self, transaction: Transaction) -> PurgeProgress:
         """Delete as many as one transaction takes."""
         execute = transaction.connection.execute
         last = int(execute(_LAST).fetchone()[0]) if self.last is None else self.last
@@ -51,11 +51,11 @@ class Purge(Command[Purged]):
         execute(_DELETE, (json.dumps([seq for seq, _, _ in found]),))
         if groups := {group for _, group, line in found if line}:
             promote_heads(transaction, self.queue, groups)
-        return Purged(len(found), last)
+        return PurgeProgress(len(found), last)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SetPaused(Command[None]):
+class SetPaused(WriteCommand[None]):
     """Pause or resume a queue."""
 
     queue: str
@@ -63,7 +63,7 @@ class SetPaused(Command[None]):
 
     @classmethod
     def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
-        """Write the last word for each queue."""
+        """Store each change, in the order given."""
         for command in commands:
             statement = "INSERT OR IGNORE INTO paused_queues VALUES (?)" if command.paused else _RESUME
             transaction.connection.execute(statement, (command.queue,))
@@ -74,7 +74,7 @@ _RESUME = "DELETE FROM paused_queues WHERE queue = ?"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ping(Command[None]):
+class Ping(WriteCommand[None]):
     """Take the file's lock, and give it back."""
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Receiving messages."""
+"""Leases messages to receivers."""
 
 import json
 import secrets
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.dead_letters import Shelf, move
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget, move
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, microseconds
 from mcp_queue.adapters.sqlite.fifo import line_up_due, promote_heads
 from mcp_queue.domain.queues import QueueSpec
 
@@ -23,8 +23,8 @@ _LEASE = """
 """
 
 
-class Row(NamedTuple):
-    """A message as it was found; ``receive_count`` is what it was before."""
+class MessageRow(NamedTuple):
+    """A message as it was before this receive, its ``receive_count`` too."""
 
     seq: int
     message_id: str
@@ -38,60 +38,60 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rows and the token that they are leased with, or when the next one can be received."""
+class LeasedRows:
+    """Messages and the token of their lease, or the time at which the next message can be received."""
 
-    rows: Sequence[Row] = ()
+    rows: Sequence[MessageRow] = ()
     receipt: int = 0
-    due: int | None = None
+    next_due: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Receive(Command[Found]):
-    """Lease up to ``limit`` messages; those received too often already move to ``dead_letters`` instead."""
+class Receive(WriteCommand[LeasedRows]):
+    """Lease up to ``limit`` messages. Those that were received too often move to ``dead_letters`` instead."""
 
     spec: QueueSpec
     limit: int
-    dead_letters: Shelf | None
+    dead_letters: DeadLetterTarget | None
 
-    def peek(self, transaction: Transaction) -> Found | None:
-        """Answer for an empty queue, so that polling it never takes the file's lock."""
+    def peek(self, transaction: Transaction) -> LeasedRows | None:
+        """Return the answer for an empty queue, so that polling it never takes the file's lock."""
         due = _due(transaction, self.spec.name)
-        return Found(due=due) if due is None or due > transaction.now else None
+        return LeasedRows(next_due=due) if due is None or due > transaction.now else None
 
     @classmethod
-    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Found | Exception]:
+    def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[LeasedRows | Exception]:
         """Serve one receiver after the other."""
         return [command.lease(transaction) for command in commands]
 
-    def lease(self, transaction: Transaction) -> Found:
-        """Lease what is ready for this one receiver."""
+    def lease(self, transaction: Transaction) -> LeasedRows:
+        """Lease messages to this one receiver."""
         if self.spec.fifo:
             line_up_due(transaction, self.spec.name)
         rows = self._ready(transaction)
         if not rows:
-            return Found(due=_due(transaction, self.spec.name))
+            return LeasedRows(next_due=_due(transaction, self.spec.name))
         receipt = secrets.randbits(63)
         hidden_until = transaction.now + microseconds(self.spec.visibility_timeout)
         leased = json.dumps([row.seq for row in rows])
         transaction.connection.execute(_LEASE, (receipt, transaction.now, hidden_until, leased))
-        return Found(rows, receipt)
+        return LeasedRows(rows, receipt)
 
-    def _ready(self, transaction: Transaction) -> list[Row]:
+    def _ready(self, transaction: Transaction) -> list[MessageRow]:
         while True:
             found = transaction.connection.execute(_READY, (self.spec.name, transaction.now, self.limit))
-            rows = [Row(*values) for values in found]
-            worn = [row for row in rows if self.dead_letters and row.receive_count >= self.spec.max_receive_count]
-            if not worn:
+            rows = [MessageRow(*values) for values in found]
+            exhausted = [row for row in rows if self.dead_letters and row.receive_count >= self.spec.max_receive_count]
+            if not exhausted:
                 return rows
-            self._dead_letter(transaction, worn)
+            self._dead_letter(transaction, exhausted)
 
-    def _dead_letter(self, transaction: Transaction, worn: Sequence[Row]) -> None:
+    def _dead_letter(self, transaction: Transaction, exhausted: Sequence[MessageRow]) -> None:
         assert self.dead_letters is not None
-        for row in worn:
+        for row in exhausted:
             move(transaction, row.seq, self.dead_letters, origin=self.spec.public_name, redriven=True)
         if self.spec.fifo:
-            promote_heads(transaction, self.spec.name, (row.group for row in worn if row.group is not None))
+            promote_heads(transaction, self.spec.name, (row.group for row in exhausted if row.group is not None))
 
 
 def _due(transaction: Transaction, queue: str) -> int | None:

@@ -1,6 +1,6 @@
-"""Many rows in one statement: each step of a statement may wait for the interpreter's lock, so that few are better.
+"""Writes many rows by one statement: each statement may wait for the interpreter's lock, so few are better.
 
-Texts go in as parameters, never by way of SQLite's JSON functions: these end a text at its first NUL.
+Texts are passed as parameters, never through SQLite's JSON functions, which end a text at its first NUL.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ def in_chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + _CHUNK]
 
 
-def rows_of(columns: int, rows: int) -> str:
-    """Return the places of parameters: ``(?, ?), (?, ?)`` are two rows of two columns."""
+def placeholders(columns: int, rows: int) -> str:
+    """Return the placeholders of parameters: ``(?, ?), (?, ?)`` for two rows of two columns."""
     row = f"({', '.join(repeat('?', columns))})"
     return ", ".join(repeat(row, rows))

@@ -1,4 +1,4 @@
-"""Ending leases, and extending them."""
+"""Ends leases, and extends them."""
 
 import json
 from abc import abstractmethod
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from mcp_queue.adapters.sqlite.dead_letters import Shelf, move
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, microseconds
+from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget, move
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, microseconds
 from mcp_queue.adapters.sqlite.fifo import promote_heads
 from mcp_queue.domain.errors import VisibilityTimeoutError
 from mcp_queue.domain.queues import MAX_LEASE
 
 # CROSS JOIN keeps SQLite from walking through all messages instead of through what is asked for.
-_HELD = """
+_LEASED = """
     SELECT seq, receipt, queue, group_key, line, received_at, attributes FROM json_each(?) AS asked CROSS JOIN messages
     WHERE seq = json_extract(asked.value, '$[0]') AND receipt = json_extract(asked.value, '$[1]')
 """
@@ -31,7 +31,7 @@ _REWRITE = "UPDATE messages SET attributes = ?, body = coalesce(?, body) WHERE s
 
 
 class Receipt(NamedTuple):
-    """One receive of one message. It stays good after its lease has ended, until somebody else takes the message."""
+    """One receive of one message. It stays valid after its lease has ended, until the message is received again."""
 
     seq: int
     token: int
@@ -41,7 +41,7 @@ class Receipt(NamedTuple):
         """Read a receipt handle.
 
         Raises:
-            VisibilityTimeoutError: it is none of this backend's.
+            VisibilityTimeoutError: it is not a receipt handle of this backend.
 
         """
         seq, _, token = handle.partition("-")
@@ -51,12 +51,12 @@ class Receipt(NamedTuple):
             raise VisibilityTimeoutError from error
 
     def handle(self) -> str:
-        """Return it as a text."""
+        """Return it as text."""
         return f"{self.seq}-{self.token}"
 
 
-class Held(NamedTuple):
-    """A message whose receipt is good."""
+class LeasedMessage(NamedTuple):
+    """A message whose receipt is valid."""
 
     seq: int
     token: int
@@ -68,7 +68,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extend(Command[None]):
+class Extend(WriteCommand[None]):
     """Hide a message until ``lease``, in microseconds, from now."""
 
     receipt: Receipt
@@ -76,11 +76,11 @@ class Extend(Command[None]):
 
     @classmethod
     def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
-        """Extend each lease for itself."""
-        held = _held(transaction, commands)
-        return [command.apply(transaction, held.get(command.receipt)) for command in commands]
+        """Extend each lease on its own."""
+        leased = _leased(transaction, commands)
+        return [command.apply(transaction, leased.get(command.receipt)) for command in commands]
 
-    def apply(self, transaction: Transaction, message: Held | None) -> VisibilityTimeoutError | None:
+    def apply(self, transaction: Transaction, message: LeasedMessage | None) -> VisibilityTimeoutError | None:
         """Extend the lease on ``message``, or return why not."""
         if message is None:
             return VisibilityTimeoutError()
@@ -93,22 +93,22 @@ class Extend(Command[None]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settle(Command[None]):
-    """What ends a lease."""
+class Settle(WriteCommand[None]):
+    """A command that ends a lease."""
 
     receipt: Receipt
 
     @classmethod
     def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> list[Exception | None]:
-        """Settle those whose receipt is good; each receipt is good once."""
-        held = _held(transaction, commands)
-        found = [(command, held.pop(command.receipt, None)) for command in commands]
+        """Settle the messages whose receipt is valid; each receipt can be used once."""
+        leased = _leased(transaction, commands)
+        found = [(command, leased.pop(command.receipt, None)) for command in commands]
         cls._settle(transaction, [(command, message) for command, message in found if message is not None])
         return [VisibilityTimeoutError() if message is None else None for _, message in found]
 
     @classmethod
     @abstractmethod
-    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None: ...
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None: ...
 
 
 class Complete(Settle):
@@ -117,7 +117,7 @@ class Complete(Settle):
     __slots__ = ()
 
     @classmethod
-    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         transaction.connection.execute(_DELETE, (json.dumps([message.seq for _, message in found]),))
         _promote_next(transaction, [message for _, message in found])
 
@@ -128,7 +128,7 @@ class Release(Settle):
     __slots__ = ()
 
     @classmethod
-    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         for _, message in found:
             transaction.connection.execute(_RELEASE, (transaction.now, message.seq))
             transaction.woken.add(message.queue)
@@ -143,7 +143,7 @@ class Requeue(Settle):
     body: str
 
     @classmethod
-    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         for command, message in found:
             values = (transaction.now + command.delay, command.attributes, command.body, message.seq)
             transaction.connection.execute(_REQUEUE, values)
@@ -152,42 +152,42 @@ class Requeue(Settle):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MoveToDeadLetters(Settle):
-    """Move a message to ``shelf``. Without a ``body`` it keeps its own, and ``attributes`` join those it has."""
+    """Move a message to ``target``. Without a ``body`` it keeps its own, and ``attributes`` join those it has."""
 
-    shelf: Shelf
+    target: DeadLetterTarget
     origin: str
     attributes: Mapping[str, str]
     body: str | None
 
     @classmethod
-    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, Held]]) -> None:
+    def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         for command, message in found:
             kept = read_attributes(message.attributes) if command.body is None else {}
             attributes = write_attributes({**kept, **command.attributes})
             transaction.connection.execute(_REWRITE, (attributes, command.body, message.seq))
-            move(transaction, message.seq, command.shelf, origin=command.origin, redriven=False)
+            move(transaction, message.seq, command.target, origin=command.origin, redriven=False)
         _promote_next(transaction, [message for _, message in found])
 
 
 def write_attributes(attributes: Mapping[str, str]) -> str | None:
-    """Return attributes as the file has them."""
+    """Return attributes as the file stores them."""
     return json.dumps(dict(attributes)) if attributes else None
 
 
 def read_attributes(text: str | None) -> dict[str, str]:
-    """Return attributes that the file has."""
+    """Return attributes from their form in the file."""
     return {} if text is None else dict(json.loads(text))
 
 
-def _held(transaction: Transaction, commands: Sequence[Extend] | Sequence[Settle]) -> dict[Receipt, Held]:
+def _leased(transaction: Transaction, commands: Sequence[Extend] | Sequence[Settle]) -> dict[Receipt, LeasedMessage]:
     asked = json.dumps([command.receipt for command in commands])
-    found = (Held(*values) for values in transaction.connection.execute(_HELD, (asked,)))
+    found = (LeasedMessage(*values) for values in transaction.connection.execute(_LEASED, (asked,)))
     return {Receipt(message.seq, message.token): message for message in found}
 
 
-def _promote_next(transaction: Transaction, gone: Sequence[Held]) -> None:
+def _promote_next(transaction: Transaction, settled: Sequence[LeasedMessage]) -> None:
     lines: dict[str, list[str]] = {}
-    for message in gone:
+    for message in settled:
         if message.line and message.group is not None:
             lines.setdefault(message.queue, []).append(message.group)
     for queue, groups in lines.items():

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
-from mcp_queue.domain.errors import InvalidTaskError
-from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer, format_time
+from mcp_queue.domain.formats.serialization import TaskSerializer, format_time
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.domain.task import Task
 
@@ -128,22 +127,6 @@ def received(message: "MessageTypeDef", spec: QueueSpec, leased_at: float) -> Sq
         attributes={name: value["StringValue"] for name, value in attributes.items() if "StringValue" in value},
         wire=SqsMessage(body=message["Body"], attributes=attributes, group=system.get("MessageGroupId")),
     )
-
-
-def read_task(delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec, now: datetime) -> None:
-    """Set the delivery's task, or why its body is none."""
-    facts = MessageFacts(
-        message_id=delivery.message_id,
-        queue=spec.public_name,
-        sent_at=delivery.sent_at or now,
-        max_retries=spec.max_retries,
-        group=delivery.group,
-        traceparent=delivery.attributes.get("traceparent"),
-    )
-    try:
-        delivery.task = serializer.loads(delivery.body, facts)
-    except InvalidTaskError as error:
-        delivery.poison = str(error)
 
 
 def resent(delivery: SqsDelivery) -> SqsMessage:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_WAIT
-from mcp_queue.adapters.sqs.messages import SqsDelivery, read_task, received
+from mcp_queue.adapters.sqs.messages import SqsDelivery, received
 from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.formats.messages import read_task
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import Clock
@@ -87,7 +88,7 @@ class SqsReceiver:
         now = self._clock.now()
         for delivery in deliveries:
             if delivery.poison is None:
-                read_task(delivery, self._serializer, self._spec, now)
+                read_task(delivery, self._spec, self._serializer, now)
         return deliveries
 
     def _delivery(self, message: "MessageTypeDef", leased_at: float) -> SqsDelivery:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
+from mcp_queue.testing import FakeClock
 from tests.support.clock import MINUTE, START
 from tests.support.strict_sqs import client_error
 

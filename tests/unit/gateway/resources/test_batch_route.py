@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError
 from mcp_queue.domain.task import Task
+from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import JSON_TYPE, Answer, call
@@ -124,7 +124,7 @@ async def test_deduplicated_task_is_accepted_under_the_first_id(kit: GatewayKit)
     assert (202, first["id"], True) == (answer.status, second["id"], second["deduplicated"])
 
 
-class Broken(MemoryQueue):
+class Broken(InMemoryQueue):
     """A queue whose backend fails for one task, or answers not at all."""
 
     error: Exception = BackendUnavailableError()

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.application import create_app
 from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.admission import AdmissionMiddleware
+from mcp_queue.testing import InMemoryQueue
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.http import JSON_TYPE, Answer, call
 
@@ -92,7 +92,7 @@ async def test_budget_of_a_body_that_broke_off_is_given_back() -> None:
     assert 3 == kit.registry.get_sample_value("http_request_duration_seconds_count", gone)
 
 
-class Held(MemoryQueue):
+class Held(InMemoryQueue):
     """A queue that answers when it is told to."""
 
     go: asyncio.Event

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, RedriveStatus
 from mcp_queue.domain.dead_letters.reading import RedriveOutcome, RedriveProgress
 from mcp_queue.domain.errors import (
@@ -23,6 +22,7 @@ from mcp_queue.domain.queues import Backend
 from mcp_queue.services.dead_letters import looking
 from mcp_queue.services.dead_letters.edits import DeadLetterEdits
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
+from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW, SECOND
 from tests.support.consumer import standard
 from tests.support.ledger import a_task

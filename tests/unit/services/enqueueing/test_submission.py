@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.enqueueing.claims import Answer
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
@@ -20,6 +19,7 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.services.enqueueing.submission import Enqueued, IdempotencyKey, Replayed, Submission, request_hash
 from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.consumer import CountingMetrics, fifo, standard
 from tests.support.ledger import LedgerHarness, a_task, enqueue_ledger
@@ -207,7 +207,7 @@ async def test_second_send_of_a_task_is_no_duplicate_of_another(
     harness: LedgerHarness, submission: Submission, metrics: Counted
 ) -> None:
     """An embedded FIFO queue that already has the very task takes it, and the ledger learns of it."""
-    queue = MemoryQueue(fifo(), clock=harness.clock, serializer=JsonTaskSerializer())
+    queue = InMemoryQueue(fifo(), clock=harness.clock, serializer=JsonTaskSerializer())
     first = a_task(queue="orders")
     await queue.enqueue(first)
     (outcome,) = await submission.submit_all(queue, [(first, None)])
@@ -220,7 +220,7 @@ async def test_duplicate_is_not_remembered_as_a_task_of_its_own(
     harness: LedgerHarness, submission: Submission, metrics: Counted
 ) -> None:
     """The embedded queue knows the first task, which the answer names; the second never was."""
-    queue = MemoryQueue(fifo(), clock=harness.clock, serializer=JsonTaskSerializer())
+    queue = InMemoryQueue(fifo(), clock=harness.clock, serializer=JsonTaskSerializer())
     first, second, third = (order() for _ in range(3))
     await submission.submit(queue, first, None)
     for task, key in ((second, None), (third, KEY)):
@@ -373,7 +373,7 @@ async def test_delay_that_the_queue_cannot_hold_waits_in_the_ledger(
 async def test_level_of_a_priority_queue_decides_what_it_holds(harness: LedgerHarness, submission: Submission) -> None:
     """Levels may lie on different backends."""
     low = SqsLike(harness.clock, "low", fifo=False)
-    high = MemoryQueue(standard("high"), clock=harness.clock, serializer=JsonTaskSerializer())
+    high = InMemoryQueue(standard("high"), clock=harness.clock, serializer=JsonTaskSerializer())
     queue = PriorityQueue(standard("work"), {0: low, 3: high})
     tasks = [a_task(queue="work", priority=priority, scheduled_for=START + HOUR) for priority in (0, 3)]
     verdicts = await submission.submit_all(queue, [(task, None) for task in tasks])

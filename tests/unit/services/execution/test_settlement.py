@@ -6,8 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import DeliveryState
 from mcp_queue.domain.errors import RetryableError
 from mcp_queue.domain.execution.retry import RetryPolicy
@@ -16,6 +14,7 @@ from mcp_queue.domain.task import TaskStatus
 from mcp_queue.ports import Clock
 from mcp_queue.services.execution.admission import Admitter, Attempt, Received
 from mcp_queue.services.execution.settlement import Settlement
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND
 from tests.support.consumer import CountingMetrics, RecordingLog, standard
 from tests.support.queues import make_task
@@ -39,7 +38,7 @@ class Settling:
         return attempt
 
 
-async def receive(queue: MemoryQueue) -> Received:
+async def receive(queue: InMemoryQueue) -> Received:
     """Put a task into the queue and receive it."""
     await queue.enqueue(make_task())
     (delivery,) = await queue.receive(1, NOW)
@@ -47,13 +46,13 @@ async def receive(queue: MemoryQueue) -> Received:
 
 
 @pytest.fixture
-def queue() -> MemoryQueue:
+def queue() -> InMemoryQueue:
     """Return an empty queue."""
-    return MemoryQueue(standard(), clock=FakeClock(), serializer=JsonTaskSerializer())
+    return InMemoryQueue(standard(), clock=FakeClock(), serializer=JsonTaskSerializer())
 
 
 async def test_a_second_settlement_touches_nothing_and_is_reported(
-    queue: MemoryQueue, caplog: pytest.LogCaptureFixture
+    queue: InMemoryQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is a defect of the caller, and names the delivery."""
     settling, received = Settling(queue._clock), await receive(queue)
@@ -71,7 +70,7 @@ async def test_a_second_settlement_touches_nothing_and_is_reported(
     assert 1 == stats.delayed_messages
 
 
-async def test_a_delivery_whose_lease_is_lost_is_left_alone_silently(queue: MemoryQueue) -> None:
+async def test_a_delivery_whose_lease_is_lost_is_left_alone_silently(queue: InMemoryQueue) -> None:
     """An outcome that is reached is still recorded, as one that the backend knows nothing of."""
     settling, received = Settling(queue._clock), await receive(queue)
     attempt = await settling.admitted(received)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.errors import (
     InvalidCursorError,
     LedgerDisabledError,
@@ -14,6 +13,7 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.services.operators.task_records import TaskRecords
+from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.consumer import standard
 from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution
@@ -22,7 +22,7 @@ from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution
 @pytest.fixture
 def records(harness: LedgerHarness) -> TaskRecords:
     """Return the records of the ledger, where ``tasks`` is a known queue."""
-    queue = MemoryQueue(standard(visibility_timeout=MINUTE), clock=harness.clock, serializer=JsonTaskSerializer())
+    queue = InMemoryQueue(standard(visibility_timeout=MINUTE), clock=harness.clock, serializer=JsonTaskSerializer())
     return TaskRecords(harness.ledger.tasks, {"tasks": queue})
 
 

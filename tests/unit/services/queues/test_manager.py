@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.errors import (
     DelayNotSupportedError,
     InvalidTaskError,
@@ -25,6 +23,7 @@ from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.producing import ProducerQueue
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import HOUR, MINUTE, NOW
 from tests.support.gateway import GatewayKit, make_spec
 from tests.support.ledger import LedgerHarness, a_task
@@ -99,7 +98,7 @@ async def test_dropped_duplicate_is_not_counted(kit: GatewayKit) -> None:
 async def test_backends_own_refusal_reaches_the_caller(kit: GatewayKit) -> None:
     """What only the backend knows is its own error."""
 
-    class NoDelays(MemoryQueue):
+    class NoDelays(InMemoryQueue):
         async def enqueue(self, task: object) -> Any:
             raise DelayNotSupportedError
 
@@ -239,7 +238,7 @@ def test_backends_are_told_apart(kit: GatewayKit) -> None:
     assert ["memory"] == list(kit.manager.backends())
 
 
-class _Ageless(MemoryQueue):
+class _Ageless(InMemoryQueue):
     """A queue whose backend does not know how old its messages are."""
 
     def __init__(self, spec: QueueSpec, clock: FakeClock) -> None:
@@ -249,7 +248,7 @@ class _Ageless(MemoryQueue):
         return replace(await super().stats(), oldest_message_age=None)
 
 
-class _Forgetful(MemoryQueue):
+class _Forgetful(InMemoryQueue):
     """A queue whose backend does not count dead letters."""
 
     def __init__(self, spec: QueueSpec, kit: GatewayKit) -> None:
@@ -261,7 +260,7 @@ class _Forgetful(MemoryQueue):
         return stats
 
 
-async def _put(kit: GatewayKit, queue: MemoryQueue, *, waiting: int, delayed: int = 0) -> None:
+async def _put(kit: GatewayKit, queue: InMemoryQueue, *, waiting: int, delayed: int = 0) -> None:
     filler = managing(kit, **{queue.spec.name: queue})
     entries: list[BatchTask | Exception] = [BatchTask(type="a")] * waiting
     entries += [BatchTask(type="a", delay=HOUR)] * delayed

@@ -5,21 +5,20 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError, QueueFullError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats
 from mcp_queue.domain.task import Task
 from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND, START
 
 SPEC = QueueSpec(name="work", kind=QueueKind.PRIORITY, backend=Backend.MEMORY)
 LEVELS = (0, 1, 3)
 
 
-class Level(MemoryQueue):
+class Level(InMemoryQueue):
     """A queue whose backend can go away, and whose figures can be set."""
 
     def __init__(

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, RateLimitedError
 from mcp_queue.services.queues.purges import Purges, watch_purges
+from mcp_queue.testing import FakeClock
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness, a_task
 

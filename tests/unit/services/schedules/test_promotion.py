@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.memory import MemoryQueue
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.services.schedules.promotion import REST, Promoter
+from mcp_queue.testing import InMemoryQueue
 from tests.support.consumer import CountingMetrics, standard
 from tests.support.ledger import LedgerHarness, ledger_harness
 
 
-class Target(MemoryQueue):
+class Target(InMemoryQueue):
     """A queue that refuses what a test says."""
 
     refusals: list[QueueError]

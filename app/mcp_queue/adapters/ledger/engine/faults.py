@@ -8,6 +8,8 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from mcp_queue.adapters.sqlite_codes import BUSY, UNUSABLE, primary_code
+
 
 class Fault(Enum):
     """What can be done about an error."""
@@ -20,21 +22,14 @@ class Fault(Enum):
     DEFECT = auto()  #: the statement is wrong
 
 
-# Primary result codes: https://www.sqlite.org/rescode.html
 _SQLITE = {
-    sqlite3.SQLITE_BUSY: Fault.REPEAT,
-    sqlite3.SQLITE_LOCKED: Fault.REPEAT,
+    **dict.fromkeys(BUSY, Fault.REPEAT),
+    **dict.fromkeys(UNUSABLE, Fault.AWAY),
+    sqlite3.SQLITE_FULL: Fault.AWAY,
+    sqlite3.SQLITE_INTERRUPT: Fault.SLOW,
     sqlite3.SQLITE_CONSTRAINT: Fault.REFUSED,
     sqlite3.SQLITE_TOOBIG: Fault.REFUSED,
     sqlite3.SQLITE_MISMATCH: Fault.REFUSED,
-    sqlite3.SQLITE_FULL: Fault.AWAY,
-    sqlite3.SQLITE_IOERR: Fault.AWAY,
-    sqlite3.SQLITE_CANTOPEN: Fault.AWAY,
-    sqlite3.SQLITE_READONLY: Fault.AWAY,
-    sqlite3.SQLITE_PERM: Fault.AWAY,
-    sqlite3.SQLITE_CORRUPT: Fault.AWAY,
-    sqlite3.SQLITE_NOTADB: Fault.AWAY,
-    sqlite3.SQLITE_INTERRUPT: Fault.SLOW,
 }
 
 # SQLSTATEs, and classes of them: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -99,7 +94,7 @@ def _of_driver(error: BaseException) -> Fault | None:
     if str(error).lower() in _CLOSED:
         return Fault.LOST
     if isinstance(error, sqlite3.Error):
-        return _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Fault.DEFECT)
+        return _SQLITE.get(primary_code(error), Fault.DEFECT)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _POSTGRES.get(state) or _POSTGRES.get(state[:2]) or Fault.DEFECT

@@ -1,4 +1,4 @@
-"""What the writer is asked to do."""
+"""The base of the commands that the writer applies, and how they see a transaction."""
 
 import sqlite3
 from abc import ABC, abstractmethod
@@ -14,12 +14,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds(value: timedelta) -> int:
-    """Return a duration as the file has it."""
+    """Return a duration as the file stores it."""
     return value // _MICROSECOND
 
 
 def timestamp(value: datetime) -> int:
-    """Return a time as the file has it: microseconds since 1970."""
+    """Return a time as the file stores it: microseconds since 1970."""
     return (value - EPOCH) // _MICROSECOND
 
 
@@ -30,28 +30,28 @@ def moment(value: int) -> datetime:
 
 @dataclass(slots=True)
 class Transaction:
-    """The moment in which a group of commands happens. ``woken`` are the queues that may have more to receive."""
+    """One transaction. Queues are added to ``woken`` when they may have more to receive."""
 
     connection: sqlite3.Connection
     now: int
     woken: set[str] = field(default_factory=set)
 
 
-class Command(ABC, Generic[Outcome]):
-    """Something that changes the file, together with what others ask for at the same moment."""
+class WriteCommand(ABC, Generic[Outcome]):
+    """A change of the file; commands of one class that are submitted together are applied together."""
 
     __slots__ = ()
 
     @property
     def weight(self) -> int:
-        """About how many rows it touches; the sum of a transaction is bounded."""
+        """Roughly how many rows it touches: the sum over a transaction is bounded."""
         return 1
 
     def peek(self, transaction: Transaction) -> Outcome | None:  # noqa: ARG002  # for those that override it
-        """Return the outcome where it takes no change of the file to know it."""
+        """Return the outcome if it is known without changing the file, else ``None``."""
         return None
 
     @classmethod
     @abstractmethod
     def apply_all(cls, transaction: Transaction, commands: Sequence[Self]) -> Sequence[Outcome | Exception]:
-        """Do all ``commands``; return their outcomes in the order given. What is refused changes nothing."""
+        """Apply all ``commands``; return their outcomes in the order given. A refused command changes nothing."""

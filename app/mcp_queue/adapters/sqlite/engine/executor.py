@@ -1,4 +1,4 @@
-"""Groups of commands as transactions; lives in the writer's thread."""
+"""Runs groups of commands as transactions, in the writer's thread."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from mcp_queue.adapters.sqlite.engine.command import Command, Transaction, timestamp
-from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, concerns_everybody, translated
+from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, timestamp
+from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, fails_every_command, translated
 from mcp_queue.adapters.sqlite.engine.schema import connect
 from mcp_queue.adapters.sqlite.receive import Receive
 from mcp_queue.ports import Clock
 
 
-class Done(NamedTuple):
+class GroupOutcome(NamedTuple):
     """The outcome or error of each command, and the queues that may have more to receive."""
 
     outcomes: Sequence[object]
@@ -21,29 +21,30 @@ class Done(NamedTuple):
 
 
 class Executor:
-    """Runs commands on a connection of its own."""
+    """Runs commands on a connection of its own, which it opens for the first group."""
 
     def __init__(self, path: Path, clock: Clock, busy_timeout: timedelta) -> None:
-        """Connect at the first group."""
         self._path = path
         self._clock = clock
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
 
-    def run(self, commands: "Sequence[Command[Any]]") -> Done:
+    def run(self, commands: "Sequence[WriteCommand[Any]]") -> GroupOutcome:
         """Return an outcome or an error for each command; never raises."""
         try:
             return self._attempt(commands)
         except sqlite3.Error as error:
             self._abort(broken=breaks_connection(error))
-            if len(commands) == 1 or concerns_everybody(error):
-                return Done([translated(error) for _ in commands], frozenset())
+            if len(commands) == 1 or fails_every_command(error):
+                return GroupOutcome([translated(error) for _ in commands], frozenset())
         except Exception as error:  # noqa: BLE001  # whatever one command does must reach its caller, not end the thread
             self._abort(broken=False)
             if len(commands) == 1:
-                return Done([translated(error) if isinstance(error, UnicodeEncodeError) else error], frozenset())
+                return GroupOutcome(
+                    [translated(error) if isinstance(error, UnicodeEncodeError) else error], frozenset()
+                )
         apart = [self.run([command]) for command in commands]
-        return Done(
+        return GroupOutcome(
             [outcome for done in apart for outcome in done.outcomes],
             frozenset[str]().union(*(done.woken for done in apart)),
         )
@@ -54,9 +55,9 @@ class Executor:
             self._connection.close()
             self._connection = None
 
-    def _attempt(self, commands: "Sequence[Command[Any]]") -> Done:
+    def _attempt(self, commands: "Sequence[WriteCommand[Any]]") -> GroupOutcome:
         transaction = self._transaction()
-        outcomes: dict[Command[Any], object] = {}
+        outcomes: dict[WriteCommand[Any], object] = {}
         for command in commands:
             if (answer := command.peek(transaction)) is not None:
                 outcomes[command] = answer
@@ -68,7 +69,7 @@ class Executor:
                 asked = [command for command in changes if type(command) is kind]
                 outcomes.update(zip(asked, kind.apply_all(transaction, asked), strict=True))
             transaction.connection.execute("COMMIT")
-        return Done([outcomes[command] for command in commands], frozenset(transaction.woken))
+        return GroupOutcome([outcomes[command] for command in commands], frozenset(transaction.woken))
 
     def _transaction(self) -> Transaction:
         if self._connection is None:
@@ -87,7 +88,7 @@ class Executor:
             self.close()
 
 
-def _kinds(commands: "Sequence[Command[Any]]") -> "list[type[Command[Any]]]":
-    """Return the kinds of commands; receivers come last, so that they see what the others put in."""
-    kinds = cast("list[type[Command[Any]]]", list(dict.fromkeys(type(command) for command in commands)))
+def _kinds(commands: "Sequence[WriteCommand[Any]]") -> "list[type[WriteCommand[Any]]]":
+    """Return the classes of the commands; receives come last, so that they find what the others enqueue."""
+    kinds = cast("list[type[WriteCommand[Any]]]", list(dict.fromkeys(type(command) for command in commands)))
     return sorted(kinds, key=lambda kind: kind is Receive)

@@ -1,4 +1,4 @@
-"""Asks Linux to tell when a file is written to."""
+"""Learns from Linux when a file is written to."""
 
 import ctypes
 import errno
@@ -10,14 +10,14 @@ _MODIFIED = 0x00000002  # IN_MODIFY of <sys/inotify.h>
 _EVENTS_BYTES = 64 * 1024
 
 
-class Writes:
-    """Readable, as sockets are, once somebody on this machine has written to the file. Source: inotify(7)."""
+class WriteNotifications:
+    """A descriptor that becomes readable when a process of this machine writes to the file. Source: inotify(7)."""
 
     def __init__(self, path: Path) -> None:
-        """Begin to listen.
+        """Watch ``path``.
 
         Raises:
-            OSError: the file is not there, or the system tells nobody of writes.
+            OSError: the file does not exist, or the system has no such notifications.
 
         """
         if sys.platform != "linux":
@@ -31,16 +31,16 @@ class Writes:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
 
     def fileno(self) -> int:
-        """Return what an event loop waits for."""
+        """Return the descriptor for the event loop."""
         return self._descriptor
 
-    def forget(self) -> bool:
-        """Be unreadable until the next write; return whether there was one since the last time."""
+    def drain(self) -> bool:
+        """Discard pending notifications; return whether there were any."""
         try:
             return bool(os.read(self._descriptor, _EVENTS_BYTES))
         except BlockingIOError:
             return False
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop watching."""
         os.close(self._descriptor)

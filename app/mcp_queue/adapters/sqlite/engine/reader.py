@@ -1,4 +1,4 @@
-"""Questions that change nothing: on a connection and a thread of their own, so that no writer waits for them."""
+"""Runs queries on a connection and a thread of their own, so that no write waits for them."""
 
 import asyncio
 import sqlite3
@@ -14,7 +14,7 @@ from mcp_queue.adapters.sqlite.engine.schema import connect
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.queues import QueueSpec, QueueStats
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _COUNT = """
     SELECT
@@ -30,33 +30,32 @@ _PAUSED = "SELECT queue FROM paused_queues"
 
 
 class Reader:
-    """Answers questions one at a time."""
+    """Runs queries one at a time, on a connection that it opens for the first one."""
 
     def __init__(self, path: Path, busy_timeout: timedelta) -> None:
-        """Connect at the first question."""
         self._path = path
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-queue-reader")
         self._closed = False
 
-    async def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """Return what ``question`` returns."""
+    async def run(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return the result of ``query``."""
         if self._closed:
             raise BackendUnavailableError("the embedded queue is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, query)
 
     async def close(self) -> None:
-        """Answer what was asked, then close the connection."""
+        """Finish the queries that were asked for, then close the connection."""
         self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown()
 
-    def _answer(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+    def _run(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
             if self._connection is None:
                 self._connection = connect(self._path, self._busy_timeout)
-            return question(self._connection)
+            return query(self._connection)
         except sqlite3.Error as error:
             if breaks_connection(error):
                 self._disconnect()
@@ -69,7 +68,7 @@ class Reader:
 
 
 def count(connection: sqlite3.Connection, spec: QueueSpec, now: int) -> QueueStats:
-    """Count what lies in a queue, at one moment."""
+    """Count the messages of a queue at one moment."""
     values = {
         "queue": spec.name,
         "public_name": spec.public_name,

@@ -1,4 +1,4 @@
-"""Notices what other processes write to the file."""
+"""Notices commits of other processes to the file."""
 
 import asyncio
 import sqlite3
@@ -7,25 +7,25 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from mcp_queue.adapters.sqlite.engine.inotify import Writes
+from mcp_queue.adapters.sqlite.engine.inotify import WriteNotifications
 from mcp_queue.adapters.sqlite.engine.schema import connect
 
-# Leaves 25 of the 50 ms in which an enqueue has to be noticed to everything else.
+# An enqueue has to be noticed within 50 ms; half of it is left for everything else.
 _INTERVAL_SECONDS = 0.025
-# Waking up 40 times a second for nothing would cost half a per cent of a core.
-_CALM_INTERVAL_SECONDS = 1.0
-# The log is written to before its commit can be seen: in between lies an fsync, of some milliseconds where disks are
-# fast, and of less than a second where they are not.
-_FIRST_LOOK_SECONDS = 0.005
-_LIVELY_SECONDS = 1.0
+# Checking 40 times a second while nothing happens would cost half a per cent of a core.
+_SLOW_INTERVAL_SECONDS = 1.0
+# The log is written to before its commit can be seen. The fsync in between takes some milliseconds on a fast disk, and
+# less than a second on a slow one.
+_FIRST_CHECK_SECONDS = 0.005
+_FAST_SECONDS = 1.0
 
 
 class Watcher:
-    """Looks at the file's version while somebody waits for messages.
+    """Polls the file's version while a receiver waits for messages.
 
-    SQLite tells nobody of a commit, but its ``data_version`` costs no disk access and never waits for a lock, so that
-    this runs on the event loop. Where the system tells of writes to the file, it looks often only for a while after
-    each; where the system does not, or kept one to itself, always.
+    SQLite does not announce commits, but reading its ``data_version`` costs no disk access and never waits for a lock,
+    so it is read on the event loop. Where the system notifies of writes to the file, it is read often only for a while
+    after each write. Where the system does not, or has missed one, it is always read often.
     """
 
     def __init__(self, path: Path, on_change: Callable[[], None]) -> None:
@@ -36,20 +36,20 @@ class Watcher:
         self._version: int | None = None
         self._watching = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._writes: Writes | None = None
-        self._writes_are_told = True
-        self._calm = False
-        self._lively_until = 0.0
+        self._notifications: WriteNotifications | None = None
+        self._notifications_work = True
+        self._slow = False
+        self._fast_until = 0.0
         self._closed = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch as long as this lasts."""
+        """Watch while the context is open."""
         self._watching += 1
         if self._timer is None and not self._closed:
             self._version = self._read()
-            self._liven()
-            self._look_in(_INTERVAL_SECONDS)
+            self._speed_up()
+            self._check_in(_INTERVAL_SECONDS)
         try:
             yield
         finally:
@@ -61,71 +61,71 @@ class Watcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._liven()
-        self._ignore_writes()
+            self._speed_up()
+        self._stop_notifications()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _look_in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+    def _check_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if not self._watching:
-            self._liven()
+            self._speed_up()
             return
         version = self._read()
         if version is None or version != self._version:
             self._version = version
-            kept_to_itself = self._calm and self._writes is not None and not self._writes.forget()
-            self._liven()
-            if kept_to_itself:
-                self._ignore_writes()
+            missed = self._slow and self._notifications is not None and not self._notifications.drain()
+            self._speed_up()
+            if missed:
+                self._stop_notifications()
             self._on_change()
-        elif not self._calm and asyncio.get_running_loop().time() >= self._lively_until:
-            self._calm_down()
-        self._look_in(_CALM_INTERVAL_SECONDS if self._calm else _INTERVAL_SECONDS)
+        elif not self._slow and asyncio.get_running_loop().time() >= self._fast_until:
+            self._slow_down()
+        self._check_in(_SLOW_INTERVAL_SECONDS if self._slow else _INTERVAL_SECONDS)
 
-    def _liven(self) -> None:
+    def _speed_up(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._calm and self._writes is not None:
-            loop.remove_reader(self._writes)
-        self._calm = False
-        self._lively_until = loop.time() + _LIVELY_SECONDS
+        if self._slow and self._notifications is not None:
+            loop.remove_reader(self._notifications)
+        self._slow = False
+        self._fast_until = loop.time() + _FAST_SECONDS
 
-    def _calm_down(self) -> None:
-        """Look seldom until the next write, if the system tells of writes and told of none lately."""
-        if self._writes is None:
-            self._listen()
-            self._liven()
-        elif self._writes.forget():
-            self._liven()
+    def _slow_down(self) -> None:
+        """Read the version seldom until the next write, if notifications work and none has come lately."""
+        if self._notifications is None:
+            self._start_notifications()
+            self._speed_up()
+        elif self._notifications.drain():
+            self._speed_up()
         else:
-            self._calm = True
-            asyncio.get_running_loop().add_reader(self._writes, self._written)
+            self._slow = True
+            asyncio.get_running_loop().add_reader(self._notifications, self._on_write)
 
-    def _written(self) -> None:
-        self._liven()
+    def _on_write(self) -> None:
+        self._speed_up()
         if self._timer is not None:
             self._timer.cancel()
-        self._look_in(_FIRST_LOOK_SECONDS)
+        self._check_in(_FIRST_CHECK_SECONDS)
 
-    def _listen(self) -> None:
-        if self._writes_are_told:
+    def _start_notifications(self) -> None:
+        if self._notifications_work:
             try:
-                self._writes = Writes(Path(f"{self._path}-wal"))
+                self._notifications = WriteNotifications(Path(f"{self._path}-wal"))
             except OSError:
-                self._writes_are_told = False
+                self._notifications_work = False
 
-    def _ignore_writes(self) -> None:
-        self._writes_are_told = False
-        if self._writes is not None:
-            self._writes.close()
-            self._writes = None
+    def _stop_notifications(self) -> None:
+        self._notifications_work = False
+        if self._notifications is not None:
+            self._notifications.close()
+            self._notifications = None
 
     def _read(self) -> int | None:
-        """Return the version; ``None`` where it cannot be read: those who wait will look and find out why."""
+        """Return the version; ``None`` where it cannot be read: the next receive raises the reason."""
         try:
             if self._connection is None:
                 self._connection = connect(self._path, timedelta(0))

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.ledger.engine import group_commit
-from mcp_queue.adapters.ledger.engine.group_commit import GroupCommit
+from mcp_queue.adapters.ledger.engine.group_commit import LIMITS, GroupCommit
 from mcp_queue.domain.errors import LedgerUnavailableError
 
 
@@ -60,21 +61,18 @@ async def test_what_comes_during_a_write_goes_together_in_the_next() -> None:
     assert [[1], [2, 3]] == writes.groups
 
 
-async def test_lone_caller_never_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lone_caller_never_lingers() -> None:
     """Waiting for company is for busy times: here it would last for ever."""
-    monkeypatch.setattr(group_commit, "LINGER", group_commit.LINGER * 1_000_000)
-    commit = GroupCommit(Writes().write)
+    commit = GroupCommit(Writes().write, replace(LIMITS, linger=timedelta(hours=1)))
     for number in range(5):
         assert [number * 2] == list(await commit.submit([number]))
 
 
-async def test_full_group_does_not_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_group_does_not_linger() -> None:
     """As soon as a group is full it is written, however long it might have waited."""
-    monkeypatch.setattr(group_commit, "LINGER", group_commit.LINGER * 1_000_000)
-    monkeypatch.setattr(group_commit, "MAX_ROWS", 4)
     writes = Writes()
     writes.open.clear()
-    commit = GroupCommit(writes.write)
+    commit = GroupCommit(writes.write, replace(LIMITS, rows=4, linger=timedelta(hours=1)))
     calls = [asyncio.ensure_future(commit.submit([number])) for number in range(3)]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -87,11 +85,10 @@ async def test_full_group_does_not_linger(monkeypatch: pytest.MonkeyPatch) -> No
     await asyncio.gather(*calls)
 
 
-async def test_large_items_close_a_group_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_items_close_a_group_by_their_size() -> None:
     """A statement has a bounded size, unless one submission alone is larger."""
-    monkeypatch.setattr(group_commit, "MAX_BYTES", 100)
     writes = Writes()
-    commit = GroupCommit(writes.write)
+    commit = GroupCommit(writes.write, replace(LIMITS, size=100))
     await asyncio.gather(*(commit.submit([number], size=60) for number in range(4)), commit.submit([9], size=500))
     assert [[0, 1], [2, 3], [9]] == writes.groups
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqs.api.batcher import Batcher, BatchLimits
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, OverloadedError, QueueError
+from mcp_queue.testing import FakeClock
 from tests.support.clock import MINUTE
 
 

@@ -14,8 +14,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import EndpointConnectionError
 
-from mcp_queue.adapters.clock import FakeClock
 from mcp_queue.adapters.sqs.api.direct import Direct, Endpoint, SigV4Signer, endpoint_of
+from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 
 URL = "https://sqs.eu-central-1.amazonaws.com/"

@@ -1,4 +1,4 @@
-"""Messages in memory, their turns and their copies."""
+"""Orders the messages of an in-memory queue and remembers their deduplication ids."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from mcp_queue.domain.task import Task
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class MemoryMessage:
-    """``place`` orders a FIFO queue and is ``None`` until a delayed message comes due.
+class StoredMessage:
+    """A message of an in-memory queue.
 
-    ``origin`` is the queue that a dead letter comes from; ``redriven`` if it moved by being received too often.
+    ``place`` orders a FIFO queue and is ``None`` until a delayed message is due. ``origin`` is the queue that a dead
+    letter comes from; ``redriven`` means that it moved because it was received too often.
     """
 
     message_id: str
@@ -30,47 +31,46 @@ class MemoryMessage:
     redriven: bool = False
 
     def in_flight(self, now: datetime) -> bool:
-        """Whether somebody holds it."""
+        """Return whether a consumer holds a lease on it."""
         return self.receipt is not None and self.visible_at > now
 
 
-def heads(messages: Iterable[MemoryMessage]) -> Iterable[MemoryMessage]:
-    """Return the first message of each FIFO group, and those that are delayed and stand in no line yet."""
-    first: dict[str, MemoryMessage] = {}
-    for message in sorted(messages, key=_line):
+def heads(messages: Iterable[StoredMessage]) -> Iterable[StoredMessage]:
+    """Return the first message of each FIFO group, and the delayed messages that have no place yet."""
+    first: dict[str, StoredMessage] = {}
+    for message in sorted(messages, key=_place):
         first.setdefault(f"group {message.group}" if message.place is not None else message.message_id, message)
     return first.values()
 
 
-def turn(message: MemoryMessage) -> tuple[datetime, datetime]:
-    """Return what decides whose turn it is among messages that can be received: the smallest is next."""
+def receive_order(message: StoredMessage) -> tuple[datetime, datetime]:
+    """Return the sort key of messages that can be received: the smallest is received next."""
     return message.visible_at, message.sent_at
 
 
-def _line(message: MemoryMessage) -> int:
+def _place(message: StoredMessage) -> int:
     return -1 if message.place is None else message.place
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class _FirstCopy:
     accepted: Accepted
     forgotten_at: datetime
 
 
 class FirstCopies:
-    """What FIFO deduplication remembers."""
+    """Remembers the first task of each deduplication id for five minutes."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
-        self._copies: dict[str, _Copy] = {}
+        self._copies: dict[str, _FirstCopy] = {}
 
     def remember(self, task: Task, message_id: str, now: datetime) -> None:
-        """Swallow copies of ``task`` from now on."""
-        copy = _Copy(Accepted(message_id, duplicate_of=task.id), now + DEDUPLICATION_WINDOW)
+        """Treat later tasks with the deduplication id of ``task`` as its copies."""
+        copy = _FirstCopy(Accepted(message_id, duplicate_of=task.id), now + DEDUPLICATION_WINDOW)
         self._copies[_key(task)] = copy
 
     def of(self, task: Task, now: datetime) -> Accepted | None:
-        """Return what is answered to a copy; ``None`` if ``task`` is none."""
+        """Return the answer to a copy; ``None`` if ``task`` is not a copy."""
         self._copies = {key: copy for key, copy in self._copies.items() if copy.forgotten_at > now}
         copy = self._copies.get(_key(task))
         return None if copy is None else copy.accepted

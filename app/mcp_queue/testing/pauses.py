@@ -1,21 +1,24 @@
-"""Paused queues, remembered by one process."""
+"""Remembers paused queues in memory."""
+
+from typing_extensions import override
+
+from mcp_queue.ports import PauseSwitch
 
 
-class MemoryPauseSwitch:
-    """Implements ``PauseSwitch`` for one process."""
+class InMemoryPauseSwitch(PauseSwitch):
+    """Remembers which queues are paused, for one process."""
 
     def __init__(self) -> None:
-        """Start with nothing paused."""
         self._paused: set[str] = set()
 
+    @override
     async def pause(self, queue: str) -> None:
-        """Remember that ``queue`` is paused."""
         self._paused.add(queue)
 
+    @override
     async def resume(self, queue: str) -> None:
-        """Forget that ``queue`` was paused."""
         self._paused.discard(queue)
 
+    @override
     async def paused(self) -> frozenset[str]:
-        """Return the paused queues."""
         return frozenset(self._paused)

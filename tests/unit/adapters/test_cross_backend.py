@@ -2,22 +2,21 @@
 
 from datetime import timedelta
 
-from mcp_queue.adapters.clock import FakeClock
-from mcp_queue.adapters.foreign_dead_letters import ForeignDeadLetters
-from mcp_queue.adapters.memory import MemoryQueue
+from mcp_queue.adapters.cross_backend import CrossBackendQueue
 from mcp_queue.domain.delivery import DeadLetterMessage, Requeued
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.consumer import standard
 
 
-def make_pair() -> tuple[MemoryQueue, MemoryQueue, ForeignDeadLetters]:
+def make_pair() -> tuple[InMemoryQueue, InMemoryQueue, CrossBackendQueue]:
     """Return a queue, a dead-letter queue that it does not know, and both joined."""
     clock, serializer = FakeClock(), JsonTaskSerializer()
-    inner = MemoryQueue(standard(dead_letter_queue=None), clock=clock, serializer=serializer)
-    dead_letters = MemoryQueue(standard("dlq", dead_letter_queue=None), clock=clock, serializer=serializer)
-    return inner, dead_letters, ForeignDeadLetters(inner, dead_letters)
+    inner = InMemoryQueue(standard(dead_letter_queue=None), clock=clock, serializer=serializer)
+    dead_letters = InMemoryQueue(standard("dlq", dead_letter_queue=None), clock=clock, serializer=serializer)
+    return inner, dead_letters, CrossBackendQueue(inner, dead_letters)
 
 
 async def test_a_dead_letter_is_sent_and_then_deleted() -> None:

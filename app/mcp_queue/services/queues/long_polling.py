@@ -1,4 +1,4 @@
-"""Long polling for backends that know when something arrives."""
+"""Long polling for backends that know when a message arrives."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,48 +10,47 @@ from mcp_queue.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Catch:
-    """What one look into a queue found. ``due`` is when its next message can be received, where one waits."""
+class Received:
+    """The deliveries of one receive. ``next_due`` is when a further message can be received, where one waits."""
 
     deliveries: list[Delivery] = field(default_factory=list)
-    due: datetime | None = None
+    next_due: datetime | None = None
 
 
-class Arrivals:
+class LongPolling:
     """Lets receivers of one queue wait for the next message."""
 
     def __init__(self, clock: Clock) -> None:
-        """Measure waits on ``clock``."""
         self._clock = clock
-        self._over = False
+        self._stopped = False
         self._waiting: set[asyncio.Future[None]] = set()
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Let every waiting receiver try again."""
         for signal in self._waiting:
             if not signal.done():
                 signal.set_result(None)
         self._waiting.clear()
 
     def stop_waiting(self) -> None:
-        """Let everybody look once more, and nobody wait any longer."""
-        self._over = True
+        """Let every waiting receiver try once more, and none wait from now on."""
+        self._stopped = True
         self.wake()
 
-    async def poll(self, look: Callable[[], Awaitable[Catch]], wait: timedelta) -> list[Delivery]:
-        """Look, and again at every arrival and due time, until something is found or ``wait`` is over."""
+    async def poll(self, receive: Callable[[], Awaitable[Received]], wait: timedelta) -> list[Delivery]:
+        """Call ``receive`` at once and at every arrival and due time, until it returns deliveries or ``wait`` ends."""
         deadline = self._clock.monotonic() + wait.total_seconds()
         while True:
-            # Registered before the look: what arrives during it must not be missed.
+            # Registered before the receive: what arrives during it must not be missed.
             signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(signal)
             try:
-                catch = await look()
+                received = await receive()
                 left = deadline - self._clock.monotonic()
-                if catch.deliveries or left <= 0 or self._over:
-                    return catch.deliveries
-                if catch.due is not None:
-                    left = min(left, (catch.due - self._clock.now()).total_seconds())
+                if received.deliveries or left <= 0 or self._stopped:
+                    return received.deliveries
+                if received.next_due is not None:
+                    left = min(left, (received.next_due - self._clock.now()).total_seconds())
                 await self._either(signal, left)
             finally:
                 self._waiting.discard(signal)

@@ -1,6 +1,8 @@
-"""What travels beside a body, and how a body is read back."""
+"""Converts between tasks and the bodies and attributes of messages, for backends that store text."""
 
-from mcp_queue.domain.delivery import DeadLetterMessage
+from datetime import datetime
+
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import InvalidTaskError, TaskTooLargeError
 from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer, format_time
 from mcp_queue.domain.queues import QueueSpec
@@ -31,7 +33,7 @@ def attributes_of(task: Task) -> dict[str, str]:
 
 
 def attributes_of_raw(dead_letter: DeadLetterMessage) -> dict[str, str]:
-    """Return what a dead letter that is no task carries beside its body."""
+    """Return the attributes of a dead letter whose body is not a task."""
     return {
         "failure_reason": dead_letter.reason,
         "failed_at": format_time(dead_letter.failed_at),
@@ -39,9 +41,20 @@ def attributes_of_raw(dead_letter: DeadLetterMessage) -> dict[str, str]:
     }
 
 
-def read_body(body: str, facts: MessageFacts, serializer: TaskSerializer) -> tuple[Task | None, str | None]:
-    """Return the task, or ``None`` and why the body is none."""
+def read_task(delivery: Delivery, spec: QueueSpec, serializer: TaskSerializer, now: datetime) -> None:
+    """Set the delivery's task, or its poison: the reason why its body is not a task.
+
+    ``now`` stands in for the time of sending where the backend does not know it.
+    """
+    facts = MessageFacts(
+        message_id=delivery.message_id,
+        queue=spec.public_name,
+        sent_at=delivery.sent_at or now,
+        max_retries=spec.max_retries,
+        group=delivery.group,
+        traceparent=delivery.attributes.get(TRACEPARENT),
+    )
     try:
-        return serializer.loads(body, facts), None
+        delivery.task = serializer.loads(delivery.body, facts)
     except InvalidTaskError as error:
-        return None, str(error)
+        delivery.poison = str(error)
