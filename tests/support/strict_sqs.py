@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from mcp_queue.adapters.sqs.api.channel import Channel
-from mcp_queue.adapters.sqs.api.client import Polls, SqsClient
+from mcp_queue.adapters.sqs.api.client import PollingClient, SqsClient
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.fifo import FifoQueue
 from mcp_queue.adapters.sqs.payloads import Payloads
-from mcp_queue.adapters.sqs.queue import SqsQueue, Tools
+from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve
 from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
@@ -355,18 +355,20 @@ class StrictWorld:
 
     async def open(self, spec: QueueSpec, dlq_spec: QueueSpec | None) -> SqsQueue:
         """Return the adapter's queue of ``spec``."""
-        tools = Tools(serializer=JsonTaskSerializer(), store=self.store, clock=self.clock, names=self.names, ages=None)
+        context = SqsContext(
+            serializer=JsonTaskSerializer(), store=self.store, clock=self.clock, names=self.names, ages=None
+        )
         dead_letters = None
         if dlq_spec is not None:
             dead_letters = DeadLetterWriter(
                 dlq_spec,
                 await self.channel(dlq_spec),
                 shared=False,
-                serializer=tools.serializer,
+                serializer=context.serializer,
                 payloads=Payloads(self.store, spec.payload_bucket),
             )
         kind = FifoQueue if spec.fifo else StandardQueue
-        return kind(spec, await self.channel(spec), dead_letters, tools)
+        return kind(spec, await self.channel(spec), dead_letters, context)
 
     async def channel(self, spec: QueueSpec) -> Channel:
         """Return the calls on the queue of ``spec``."""
@@ -393,13 +395,13 @@ class StrictWorld:
         """Start a call, to move the clock while it is under way."""
         return asyncio.create_task(call)
 
-    async def polls(self) -> Polls:
+    async def polls(self) -> PollingClient:
         """Return the polls' side of the same client."""
 
         async def make() -> SqsClient:
             return self.client
 
-        return await Polls(make, self.metrics).__aenter__()
+        return await PollingClient(make, self.metrics).__aenter__()
 
 
 async def _nothing() -> None:

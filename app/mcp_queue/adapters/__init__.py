@@ -1,1 +1,1 @@
-"""One home for each thing outside: queues, clocks, HTTP, storage. Foreign errors become the product's own here."""
+"""Implements the ports: queues, ledger, clock, HTTP, storage. Errors of libraries become the product's own here."""

@@ -1,4 +1,4 @@
-"""What every client of AWS begins with."""
+"""Makes the session that every AWS client starts from."""
 
 from aiobotocore.session import AioSession
 

@@ -1,4 +1,4 @@
-"""When cron expressions are due, in any time zone."""
+"""Finds the next time at which a cron expression is due, in any time zone."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -1,13 +1,15 @@
-"""Ways to tell people of dead letters."""
+"""Notifies people of dead letters: by the log, a webhook or Slack."""
 
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
+from typing_extensions import override
+
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
 from mcp_queue.domain.formats.serialization import format_time
 from mcp_queue.domain.formats.strict_json import dumps
-from mcp_queue.ports import CallbackRequest, CallbackSender
+from mcp_queue.ports import CallbackRequest, CallbackSender, Notifier
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +18,11 @@ _TIMEOUT = timedelta(seconds=10)
 _REASON = 200
 
 
-class LogNotifier:
+class LogNotifier(Notifier):
     """Writes a log line."""
 
+    @override
     async def notify(self, notice: DeadLetterNotice) -> None:
-        """Write it as a warning."""
         extra = {
             "queue": notice.queue,
             "task_type": notice.type,
@@ -32,17 +34,16 @@ class LogNotifier:
         logger.warning("dead letters", extra=extra)
 
 
-class WebhookNotifier:
+class WebhookNotifier(Notifier):
     """Posts JSON to a URL."""
 
     def __init__(self, sender: CallbackSender, url: str, headers: Mapping[str, str]) -> None:
-        """Post to ``url`` with ``headers``."""
         self._sender = sender
         self._url = url
         self._headers = headers
 
+    @override
     async def notify(self, notice: DeadLetterNotice) -> None:
-        """Post every member of the notice."""
         content = {
             "event": "dead_letters",
             "queue": notice.queue,
@@ -55,16 +56,15 @@ class WebhookNotifier:
         await post(self._sender, self._url, content, self._headers)
 
 
-class SlackNotifier:
+class SlackNotifier(Notifier):
     """Posts a message as Slack's incoming webhooks take it, and those of Mattermost and others."""
 
     def __init__(self, sender: CallbackSender, url: str) -> None:
-        """Post to ``url``."""
         self._sender = sender
         self._url = url
 
+    @override
     async def notify(self, notice: DeadLetterNotice) -> None:
-        """Post the count and the examples as text."""
         await post(self._sender, self._url, {"text": slack_text(notice)}, {})
 
 

@@ -1,7 +1,7 @@
-"""Bodies that are too large for a message, as objects in S3.
+"""Stores bodies that are too large for a message as objects in S3.
 
 Objects are not deleted when their task ends: a duplicate of its message may still need them. A lifecycle rule of the
-bucket does it, for objects tagged ``mcp-queue=passing``, after longer than any queue keeps a message; dead letters
+bucket does that for objects tagged ``mcp-queue=passing``, after longer than any queue keeps a message; dead letters
 carry ``mcp-queue=kept`` and stay.
 """
 
@@ -15,10 +15,11 @@ from uuid import uuid4
 
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from typing_extensions import override
 
 from mcp_queue.adapters.aws import aws_session
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
-from mcp_queue.ports import PayloadPointer
+from mcp_queue.ports import PayloadPointer, PayloadStore
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -31,7 +32,7 @@ CALL_DEADLINE: Final = timedelta(seconds=8)
 _GONE = "NoSuchKey"  # a missing bucket is the operator's to mend
 
 
-class S3PayloadStore:
+class S3PayloadStore(PayloadStore):
     """Keeps bodies in buckets of S3, open between entering and leaving."""
 
     def __init__(
@@ -69,8 +70,8 @@ class S3PayloadStore:
         """Disconnect."""
         await self._stack.aclose()
 
+    @override
     async def put(self, bucket: str, body: str, *, keep: bool = False) -> PayloadPointer:
-        """Store a body under a name of its own."""
         pointer = PayloadPointer(bucket, str(uuid4()))
         await self._call(
             lambda: self._s3.put_object(
@@ -83,8 +84,8 @@ class S3PayloadStore:
         )
         return pointer
 
+    @override
     async def get(self, pointer: PayloadPointer) -> str:
-        """Return a body."""
         self._check(pointer)
         content = await self._call(lambda: self._read(pointer))
         try:
@@ -93,8 +94,8 @@ class S3PayloadStore:
             message = f"s3://{pointer.bucket}/{pointer.key} is not UTF-8"
             raise InvalidTaskError(message) from error
 
+    @override
     async def keep(self, pointer: PayloadPointer) -> None:
-        """Tag a body as kept."""
         try:
             self._check(pointer)
             await self._call(

@@ -10,6 +10,9 @@ MIN_LEASE = timedelta(seconds=5)
 MAX_LEASE = timedelta(hours=12)
 MAX_SQS_DELAY = timedelta(seconds=900)
 DEDUPLICATION_WINDOW = timedelta(minutes=5)
+#: How many receives one attempt may take on a FIFO queue, where each wait of a group's head is a receive of the whole
+#: group.
+FIFO_RECEIVES_PER_ATTEMPT = 10
 
 
 class QueueKind(StrEnum):
@@ -113,6 +116,16 @@ class QueueStats:
     dead_letters: int | None = None
     paused: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def fifo_receives_needed(max_retries: int) -> int:
+    """Return the ``max_receive_count`` under which a FIFO queue may dead-letter tasks that have attempts left."""
+    return FIFO_RECEIVES_PER_ATTEMPT * (max_retries + 1)
+
+
+def fifo_retries_within(max_receive_count: int) -> int:
+    """Return the most retries for which ``max_receive_count`` is enough on a FIFO queue."""
+    return max_receive_count // FIFO_RECEIVES_PER_ATTEMPT - 1
 
 
 def lease_of(queue_timeout: timedelta, task_timeout: timedelta | None) -> timedelta:

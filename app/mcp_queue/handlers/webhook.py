@@ -1,8 +1,8 @@
 """Makes the HTTP request that the payload describes."""
 
-import re
 from collections.abc import Mapping
 
+from mcp_queue.domain.callbacks.headers import is_header_name, is_header_value
 from mcp_queue.domain.enqueueing.payloads import WebhookPayload
 from mcp_queue.domain.errors import InvalidPayloadError
 from mcp_queue.domain.formats.strict_json import dumps
@@ -51,8 +51,6 @@ def _body(body: JsonValue) -> tuple[bytes, str | None]:
     return dumps(body).encode("ascii"), "application/json"
 
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Headers of the connection (RFC 9110, section 7.6.1) and of the message's framing. A client that could set them
 # could make two requests out of one, or reach another virtual host.
 _CONNECTION = frozenset({
@@ -63,7 +61,7 @@ _CONNECTION = frozenset({
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+        if not is_header_name(name) or not is_header_value(value):
             message = f"payload.headers.{name[:64]!r}: not an HTTP header of visible ASCII"
             raise InvalidPayloadError(message)
         if name.lower() in _CONNECTION:

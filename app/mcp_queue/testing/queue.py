@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import NotSupportedError, QueueError, QueueFullError, VisibilityTimeoutError
-from mcp_queue.domain.formats.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.formats.serialization import TaskSerializer
+from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.queues import MAX_LEASE, QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, Queue

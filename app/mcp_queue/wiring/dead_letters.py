@@ -5,13 +5,12 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier
 from mcp_queue.config.settings import NotifierSettings, Settings
-from mcp_queue.domain.callbacks.addresses import EgressPolicy
+from mcp_queue.domain.callbacks.addresses import ANYWHERE
 from mcp_queue.ports import CallbackSender, Clock, DeadLetterMetrics, Notifier
 from mcp_queue.services.dead_letters.in_ledger import LedgerDeadLetters, watch_ages
 from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
@@ -27,9 +26,6 @@ from mcp_queue.services.periodic import running
 from mcp_queue.services.queues.purges import Purges
 from mcp_queue.wiring.queues import Queues
 from mcp_queue.wiring.shared_services import SharedServices
-
-#: Whom the operator names may be anywhere.
-ANYWHERE = EgressPolicy(allowed_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ import pytest
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.notifiers import LogNotifier, SlackNotifier, WebhookNotifier, slack_text
+from mcp_queue.domain.callbacks.addresses import ANYWHERE
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
-from mcp_queue.wiring.dead_letters import ANYWHERE, Uncounted
+from mcp_queue.wiring.dead_letters import Uncounted
 from tests.support.clock import MINUTE, START
 from tests.support.receiver import Answer, Receiver
 

@@ -65,7 +65,7 @@ class TestApply:
         assert (0, 4) == (done.exit_code, done.out.count(": created\n")), done.err
         tasks, orders = await attributes_of(f"{prefix}-tasks"), await attributes_of(f"{prefix}-orders.fifo")
         dead_letters = await attributes_of(f"{prefix}-orders-dlq.fifo")
-        assert ("45", "345600", "payments") == (
+        assert ("45", "864000", "payments") == (
             tasks["VisibilityTimeout"],
             tasks["MessageRetentionPeriod"],
             tasks["tag team"],

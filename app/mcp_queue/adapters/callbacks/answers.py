@@ -1,4 +1,4 @@
-"""What an HTTP answer means for an attempt."""
+"""Decides what an HTTP response means for an attempt."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime

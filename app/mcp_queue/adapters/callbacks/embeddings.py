@@ -1,21 +1,22 @@
-"""Client of an OpenAI-compatible embeddings endpoint."""
+"""Calls an OpenAI-compatible embeddings endpoint."""
 
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+from typing_extensions import override
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
 from mcp_queue.domain.errors import MalformedJsonError, PermanentError, RetryableError
 from mcp_queue.domain.formats.strict_json import dumps, loads
-from mcp_queue.ports import Clock, Embedding
+from mcp_queue.ports import Clock, Embedding, EmbeddingClient
 
 # A vector of 16,384 numbers as text is a quarter of it.
 _MAX_ANSWER = 2 * 1024 * 1024
 
 
-class OpenAIEmbeddings:
+class OpenAIEmbeddings(EmbeddingClient):
     """Asks ``{base_url}/embeddings``, which the operator chose, so it may lie in any network. A context manager."""
 
     def __init__(
@@ -50,8 +51,8 @@ class OpenAIEmbeddings:
         if self._session is not None:
             await self._session.close()
 
+    @override
     async def embed(self, text: str, model: str) -> Embedding:
-        """Return the vector of ``text``; see ``EmbeddingClient``."""
         if self._url is None:
             raise PermanentError("no embeddings endpoint is configured: EMBEDDING_BASE_URL is not set")
         assert self._session is not None, "the client is entered before it is used"

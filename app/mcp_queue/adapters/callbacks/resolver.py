@@ -1,4 +1,4 @@
-"""Resolves names to addresses that may be called.
+"""Resolves host names to addresses that may be called.
 
 The connection goes to exactly these, so that no second look-up can answer differently.
 """
@@ -21,10 +21,9 @@ Lookup: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 
 class CheckedResolver(AbstractResolver):
-    """Keeps of a name's addresses those that ``policy`` allows."""
+    """Returns only those addresses of a name that ``policy`` allows."""
 
     def __init__(self, policy: EgressPolicy, lookup: Lookup) -> None:
-        """Ask ``lookup`` for the addresses."""
         self._policy = policy
         self._lookup = lookup
 
@@ -61,7 +60,7 @@ class CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Do nothing: the look-up belongs to whoever made it."""
+        """Do nothing: the lookup belongs to its creator."""
 
 
 class SystemLookup:

@@ -1,4 +1,4 @@
-"""Sends callbacks over HTTP."""
+"""Sends callbacks over HTTP, to the addresses that the egress policy allows."""
 
 import io
 import ssl
@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+from typing_extensions import override
 from yarl import URL
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
@@ -18,7 +19,7 @@ from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, Syste
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_url
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, RefusedAddressError
-from mcp_queue.ports import CallbackRequest, CallbackResponse, Clock
+from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Clock
 
 #: How much of an answer is read, in bytes.
 MAX_ANSWER = 64 * 1024
@@ -38,7 +39,7 @@ class CallbackMetrics(Protocol):
         ...
 
 
-class AiohttpCallbackSender:
+class AiohttpCallbackSender(CallbackSender):
     """Calls URLs that clients name, within an ``EgressPolicy``. An async context manager.
 
     Never follows redirects, keeps cookies, or uses the environment's proxies and credentials.
@@ -100,8 +101,8 @@ class AiohttpCallbackSender:
             await self._session.close()
         self._system_lookup.close()
 
+    @override
     async def send(self, request: CallbackRequest) -> CallbackResponse:
-        """Make the request and return a 2xx answer; see ``CallbackSender``."""
         try:
             destination = check_url(request.url, self._policy)
             response = await self._exchange(request, _url(request.url, destination))

@@ -1,4 +1,4 @@
-"""Makes the signatures of Standard Webhooks."""
+"""Signs callbacks by Standard Webhooks."""
 
 import hashlib
 import hmac

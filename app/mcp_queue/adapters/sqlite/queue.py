@@ -30,8 +30,8 @@ from mcp_queue.adapters.sqlite.settle import (
 )
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import NotSupportedError, QueueError, TaskTooLargeError
-from mcp_queue.domain.formats.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.formats.serialization import TaskSerializer
+from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, Queue

@@ -1,4 +1,4 @@
-"""All queues that lie at SQS, over connections that are made once."""
+"""Opens the queues at SQS, over connections that are made once."""
 
 import asyncio
 from collections import Counter
@@ -11,14 +11,14 @@ from typing import Final, Self
 from botocore.exceptions import BotoCoreError
 
 from mcp_queue.adapters.sqs.api.channel import Channel
-from mcp_queue.adapters.sqs.api.client import POLL_GRACE, CallMetrics, Connections, Polls, SqsClient
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, CallMetrics, ClientFactory, PollingClient, SqsClient
 from mcp_queue.adapters.sqs.api.limits import MAX_WAIT
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.fifo import FifoQueue
 from mcp_queue.adapters.sqs.moving import SqsMover
 from mcp_queue.adapters.sqs.payloads import Payloads
-from mcp_queue.adapters.sqs.queue import SqsQueue, Tools
+from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve, warnings_of
 from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
@@ -31,7 +31,7 @@ _CALLS_PER_QUEUE: Final = 20
 
 
 class SqsBackend:
-    """Connections to SQS and the queues behind them, open between entering and leaving."""
+    """ClientFactory to SQS and the queues behind them, open between entering and leaving."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class SqsBackend:
         self._random = random
         self._serializer = serializer
         self._metrics = metrics
-        self._connections = Connections(region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock)
+        self._connections = ClientFactory(region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock)
         self._polls = worker_count + len(self._specs)
         self._wait_time = wait_time
         self._store = payload_store
         self._queues: dict[str, SqsQueue] = {}
         self._movers: dict[str, SqsMover] = {}
-        self.warnings: list[str] = []  #: what is odd about the queues, in words for the operator
+        self.warnings: list[str] = []  #: what is odd about the queues, for the operator
 
     async def __aenter__(self) -> Self:
-        """Connect, and read what SQS says of each queue.
+        """Connect, and read the attributes of each queue.
 
         Raises:
             QueueSetupError: a queue cannot be reached or is of another kind, or AWS knows no region or credentials.
@@ -72,7 +72,7 @@ class SqsBackend:
             try:
                 calls = await self._connections.client(connections=_CALLS_PER_QUEUE * max(1, len(self._specs)))
                 stack.push_async_callback(calls.aclose)
-                polls = await stack.enter_async_context(Polls(self._polling_client, self._metrics))
+                polls = await stack.enter_async_context(PollingClient(self._polling_client, self._metrics))
                 ages = await self._ages(stack)
             except BotoCoreError as error:
                 message = f"no connection to SQS: {error}"
@@ -101,7 +101,7 @@ class SqsBackend:
 
     @property
     def movers(self) -> Mapping[str, MessageMover]:
-        """Return what moves dead letters back, by the name of the queue that they go to; a level has none."""
+        """Return the movers of dead letters by the name of the queue that they move to; levels have none."""
         return self._movers
 
     async def _polling_client(self) -> SqsClient:
@@ -114,7 +114,9 @@ class SqsBackend:
             return None
         return CloudWatchAges(await stack.enter_async_context(self._connections.cloudwatch()), self._clock)
 
-    async def _open(self, stack: AsyncExitStack, calls: SqsClient, polls: Polls, ages: CloudWatchAges | None) -> None:
+    async def _open(
+        self, stack: AsyncExitStack, calls: SqsClient, polls: PollingClient, ages: CloudWatchAges | None
+    ) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 found = {spec.name: group.create_task(resolve(calls, spec)) for spec in self._specs}
@@ -127,7 +129,7 @@ class SqsBackend:
         }
         for channel in channels.values():
             stack.push_async_callback(channel.aclose)
-        tools = Tools(
+        context = SqsContext(
             serializer=self._serializer,
             store=self._store,
             clock=self._clock,
@@ -136,17 +138,17 @@ class SqsBackend:
         )
         users = Counter(spec.dead_letter_queue for spec in self._specs)
         for spec in self._specs:
-            queue = self._make(spec, channels, tools, shared=users[spec.dead_letter_queue] > 1)
+            queue = self._make(spec, channels, context, shared=users[spec.dead_letter_queue] > 1)
             self._queues[spec.name] = queue
             stack.push_async_callback(queue.aclose)
-            self._judge(spec, infos)
+            self._collect_warnings(spec, infos)
         self._movers = {
             spec.name: SqsMover(calls, dead_letters=infos[spec.dead_letter_queue], target=infos[spec.name])
             for spec in self._specs
             if spec.dead_letter_queue is not None and spec.name == spec.public_name
         }
 
-    def _make(self, spec: QueueSpec, channels: dict[str, Channel], tools: Tools, *, shared: bool) -> SqsQueue:
+    def _make(self, spec: QueueSpec, channels: dict[str, Channel], context: SqsContext, *, shared: bool) -> SqsQueue:
         dead_letters = None
         if spec.dead_letter_queue is not None:
             target = next(other for other in self._specs if other.name == spec.dead_letter_queue)
@@ -158,8 +160,8 @@ class SqsBackend:
                 payloads=Payloads(self._store, spec.payload_bucket),
             )
         kind = FifoQueue if spec.fifo else StandardQueue
-        return kind(spec, channels[spec.name], dead_letters, tools)
+        return kind(spec, channels[spec.name], dead_letters, context)
 
-    def _judge(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
+    def _collect_warnings(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
         if spec.dead_letter_queue is not None:  # dead-letter queues have none themselves, and need no redrive policy
             self.warnings += warnings_of(spec, infos[spec.name], infos[spec.dead_letter_queue])

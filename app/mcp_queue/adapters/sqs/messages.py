@@ -1,7 +1,6 @@
-"""Between tasks and what SQS carries: bodies, message attributes, groups and deduplication ids."""
+"""Converts between tasks and SQS messages: bodies, attributes, groups and deduplication ids."""
 
 import base64
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, cast
 
 from mcp_queue.adapters.sqs.api import limits
+from mcp_queue.domain.dead_letters.notes import failure_notes
 from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
-from mcp_queue.domain.formats.serialization import TaskSerializer, format_time
+from mcp_queue.domain.formats.serialization import TaskSerializer
+from mcp_queue.domain.formats.trace_context import trace_id_of
+from mcp_queue.domain.messages import TRACEPARENT
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.domain.task import Task
 
@@ -28,8 +30,6 @@ SYSTEM_ATTRIBUTES: Final = (
 )
 # A FIFO queue holds nothing back, so a task that was due later than this after its making was held by the ledger.
 _HELD = timedelta(seconds=1)
-# https://www.w3.org/TR/trace-context/#traceparent-header
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 #: The value of a message attribute, as SQS spells it. Received binary ones are in the base64 of its JSON.
 Attribute = Mapping[str, str | bytes]
@@ -95,11 +95,9 @@ def task_dead_letter(
 
 def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: SqsDelivery, spec: QueueSpec) -> SqsMessage:
     """Return the message that ``delivery`` came as, as a dead letter with the reason beside the body."""
-    notes = {
-        "failure_reason": _text(limits.clean(dead_letter.reason) or "unknown"),
-        "failed_at": _text(format_time(dead_letter.failed_at)),
-        "original_queue": _text(dead_letter.original_queue),
-    }
+    reason = limits.clean(dead_letter.reason) or "unknown"
+    written = failure_notes(reason, dead_letter.failed_at, dead_letter.original_queue)
+    notes = {name: _text(value) for name, value in written.items()}
     kept = [(name, _sendable(value)) for name, value in delivery.wire.attributes.items() if name not in notes]
     attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
     return SqsMessage(
@@ -139,8 +137,8 @@ def _attributes(task: Task) -> dict[str, Attribute]:
     attributes: dict[str, Attribute] = {"Priority": {"DataType": "Number", "StringValue": str(task.priority)}}
     if limits.acceptable(task.type):
         attributes["Type"] = _text(task.type)
-    if task.traceparent is not None and _TRACEPARENT.fullmatch(task.traceparent):
-        attributes["traceparent"] = _text(task.traceparent)
+    if task.traceparent is not None and trace_id_of(task.traceparent) is not None:
+        attributes[TRACEPARENT] = _text(task.traceparent)
     return attributes
 
 

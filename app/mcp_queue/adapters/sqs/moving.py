@@ -1,13 +1,16 @@
-"""SQS's own way back from a dead-letter queue: it moves all messages, one move at a time."""
+"""Moves all messages of a dead-letter queue back by SQS's own means, one move at a time."""
 
 from collections.abc import Mapping
 from typing import Any, Final
+
+from typing_extensions import override
 
 from mcp_queue.adapters.sqs.api.client import SqsClient
 from mcp_queue.adapters.sqs.setup.info import QueueInfo
 from mcp_queue.domain.dead_letters.dead_letter import RedriveStatus
 from mcp_queue.domain.dead_letters.reading import RedriveProgress
 from mcp_queue.domain.errors import NotSupportedError, RateLimitedError
+from mcp_queue.ports import MessageMover
 
 _STATUSES: Final = {
     "RUNNING": RedriveStatus.RUNNING,
@@ -20,22 +23,19 @@ _STATUSES: Final = {
 _RATES: Final = range(1, 501)
 
 
-class SqsMover:
-    """The ``MessageMover`` from one dead-letter queue to one queue."""
+class SqsMover(MessageMover):
+    """Moves from one dead-letter queue to one queue."""
 
     def __init__(self, calls: SqsClient, *, dead_letters: QueueInfo, target: QueueInfo) -> None:
-        """Move from ``dead_letters`` to ``target``."""
         self._calls = calls
         self._dead_letters = dead_letters
         self._target = target
 
+    @override
     async def start(self, max_per_second: float | None) -> None:
-        """Begin to move.
-
-        Dead letters that we sent there ourselves name no source to SQS: the target has to be given.
-        """
         if self._target.redrive is None or self._target.redrive.target_arn != self._dead_letters.arn:
             raise NotSupportedError("SQS moves only from the queue that a redrive policy names")
+        # Dead letters that we sent there ourselves have no source at SQS, so the target is given.
         request: dict[str, Any] = {"SourceArn": self._dead_letters.arn, "DestinationArn": self._target.arn}
         if max_per_second is not None:
             if int(max_per_second) not in _RATES:
@@ -46,8 +46,8 @@ class SqsMover:
             raise RateLimitedError("SQS is moving messages from this dead-letter queue already")
         await self._calls.call("StartMessageMoveTask", request)
 
+    @override
     async def progress(self, redrive_id: str) -> RedriveProgress | None:
-        """Return how far the latest move came."""
         move = await self._latest()
         if move is None:
             return None
@@ -58,8 +58,8 @@ class SqsMover:
             redriven=move.get("ApproximateNumberOfMessagesMoved", 0),
         )
 
+    @override
     async def cancel(self) -> None:
-        """Stop a move that is under way."""
         handle = (await self._latest() or {}).get("TaskHandle")
         if handle is not None:
             await self._calls.call("CancelMessageMoveTask", {"TaskHandle": handle})

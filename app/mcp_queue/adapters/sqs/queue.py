@@ -1,4 +1,4 @@
-"""What standard and FIFO queues at SQS have in common."""
+"""The common base of standard and FIFO queues at SQS."""
 
 import abc
 import asyncio
@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
+from typing_extensions import override
+
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
@@ -14,7 +16,7 @@ from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.receiving import SqsReceiver
-from mcp_queue.adapters.sqs.stats import SeenAge, counts_of
+from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     FieldError,
@@ -25,16 +27,16 @@ from mcp_queue.domain.errors import (
     VisibilityTimeoutError,
 )
 from mcp_queue.domain.formats.serialization import TaskSerializer
-from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
+from mcp_queue.domain.queues import QueueSpec, QueueStats
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Clock, PayloadStore
+from mcp_queue.ports import Clock, PayloadStore, Queue
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What the queues of one backend share. ``names`` maps ARNs to public names."""
+class SqsContext:
+    """The parts that all queues of one backend share. ``names`` maps ARNs to public names."""
 
     serializer: TaskSerializer
     store: PayloadStore | None
@@ -43,72 +45,75 @@ class Tools:
     ages: CloudWatchAges | None = None
 
 
-class SqsQueue(abc.ABC):
-    """A queue at SQS; the ``Queue`` port describes its methods."""
+class SqsQueue(Queue):
+    """A queue at SQS. Its kinds differ in how they give a message back.
 
-    def __init__(self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetterWriter | None, tools: Tools) -> None:
-        """Serve ``spec`` by ``channel``."""
+    Its spec has the ``max_receive_count`` that SQS enforces. Stats may lag by a minute.
+    """
+
+    def __init__(
+        self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetterWriter | None, context: SqsContext
+    ) -> None:
         redrive = channel.info.redrive
         # What SQS enforces is what counts, whatever was configured beside it.
         self._spec = spec if redrive is None else replace(spec, max_receive_count=redrive.max_receive_count)
         self._channel = channel
         self._dead_letters = dead_letters
-        self._tools = tools
-        self._payloads = Payloads(tools.store, spec.payload_bucket)
-        self._seen_age = SeenAge(tools.clock)
+        self._context = context
+        self._payloads = Payloads(context.store, spec.payload_bucket)
+        self._observed_age = ObservedAge(context.clock)
         self._largest = self._largest_body()
         self._receiver = SqsReceiver(
             self._spec,
             channel,
-            serializer=tools.serializer,
+            serializer=context.serializer,
             payloads=self._payloads,
-            clock=tools.clock,
-            names=tools.names,
+            clock=context.clock,
+            names=context.names,
             return_unread=self._return_unread,
         )
 
     @property
+    @override
     def spec(self) -> QueueSpec:
-        """The configuration, with the ``max_receive_count`` that SQS enforces."""
         return self._spec
 
-    @property
-    @abc.abstractmethod
-    def traits(self) -> QueueTraits:
-        """What SQS does by itself."""
-
+    @override
     async def enqueue(self, task: Task) -> Accepted:
-        """Send a task."""
         return await self._send(await self._prepared(task))
 
+    @override
     async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
-        """Send tasks, each with its own verdict.
-
-        All are made ready before the first is sent, so that a large body on its way to the payload store is not
-        overtaken by those behind it.
-        """
+        # All are prepared before the first is sent, so that none overtakes a large body on its way to the store.
         prepared = await _gathered([self._prepared(task) for task in tasks])
         return await _gathered([self._sent_or_refused(one) for one in prepared])
 
+    @override
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
-        """Receive messages by a long poll."""
         deliveries = await self._receiver.receive(limit, wait)
-        self._seen_age.saw(deliveries)
+        self._observed_age.observe(deliveries)
         return list(deliveries)
 
-    def stop_waiting(self) -> None:  # noqa: B027  # there is nothing to do, in no kind of queue
-        """Do nothing: SQS hides the messages of a receive that is given up, until their lease ends."""
+    @override
+    def stop_waiting(self) -> None:
+        # A poll that is given up hides the messages it was about to bring until their lease ends, so it goes on.
+        return
 
+    @override
     async def complete(self, delivery: Delivery) -> None:
-        """Delete the message."""
         await self._channel.delete(delivery.receipt_handle)
 
+    @override
+    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
+        # Whether an attempt was counted stands in ``task``.
+        return await self.retry(delivery, task, delay)
+
+    @override
     async def extend(self, delivery: Delivery, lease: timedelta) -> None:
-        """Hide the message for ``lease`` from now."""
         await self._channel.hide(delivery.receipt_handle, limits.lease_seconds(lease, self._held(delivery)))
 
+    @override
     async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
-        """Send the dead letter, then delete the message."""
         if self._dead_letters is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
             raise NotSupportedError(message)
@@ -118,8 +123,8 @@ class SqsQueue(abc.ABC):
             received.moved = True
         await self.complete(delivery)
 
+    @override
     async def stats(self) -> QueueStats:
-        """Ask SQS for its counts, which may lag by a minute."""
         attributes = await self._channel.attributes("All")
         waiting, in_flight, delayed = counts_of(attributes)
         return QueueStats(
@@ -132,29 +137,17 @@ class SqsQueue(abc.ABC):
             attributes=attributes,
         )
 
+    @override
     async def purge(self) -> None:
-        """Delete everything, what is in flight too; SQS does not say how much that was."""
         await self._channel.purge()
 
+    @override
     async def ping(self) -> None:
-        """Return if SQS answers for this queue."""
         await self._channel.attributes("QueueArn")
 
     async def aclose(self) -> None:
-        """Return when no poll is under way that nobody waits for."""
+        """Return when no abandoned poll is under way."""
         await self._receiver.aclose()
-
-    @abc.abstractmethod
-    async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
-        """Give the message back to run as ``task`` after ``delay``."""
-
-    async def defer(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
-        """Give the message back like a retry: whether an attempt was counted stands in ``task``."""
-        return await self.retry(delivery, task, delay)
-
-    @abc.abstractmethod
-    async def release(self, delivery: Delivery) -> None:
-        """Give the message back unprocessed."""
 
     @abc.abstractmethod
     async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
@@ -202,12 +195,12 @@ class SqsQueue(abc.ABC):
             return
 
     def _held(self, delivery: Delivery) -> timedelta:
-        return timedelta(seconds=self._tools.clock.monotonic() - delivery.leased_at)
+        return timedelta(seconds=self._context.clock.monotonic() - delivery.leased_at)
 
     async def _oldest_age(self) -> timedelta | None:
-        if self._spec.cloudwatch_age and self._tools.ages is not None:
-            return await self._tools.ages.read(self._channel.info.arn.rpartition(":")[2])
-        return self._seen_age.read()
+        if self._spec.cloudwatch_age and self._context.ages is not None:
+            return await self._context.ages.read(self._channel.info.arn.rpartition(":")[2])
+        return self._observed_age.read()
 
     def _largest_body(self) -> int:
         largest = self._channel.info.max_message_bytes
@@ -223,7 +216,7 @@ def refused(member: str, reason: str) -> InvalidTaskError:
 
 
 async def _gathered(calls: Sequence[Awaitable[Result]]) -> list[Result | QueueError]:
-    """Await all; an error of ours is the verdict of its own call alone."""
+    """Await all; a ``QueueError`` is the verdict of its own call alone, other errors are raised."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     verdicts: list[Result | QueueError] = []
     for result in results:

@@ -11,8 +11,8 @@ from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_WAIT
 from mcp_queue.adapters.sqs.messages import SqsDelivery, received
 from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError
-from mcp_queue.domain.formats.messages import read_task
 from mcp_queue.domain.formats.serialization import TaskSerializer
+from mcp_queue.domain.messages import read_task
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import Clock
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from typing_extensions import override
+
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, resent, task_message
 from mcp_queue.adapters.sqs.queue import SqsQueue
@@ -16,18 +18,18 @@ class StandardQueue(SqsQueue):
     """A standard queue. A crash between sending a successor and deleting its message duplicates, and never loses."""
 
     @property
+    @override
     def traits(self) -> QueueTraits:
-        """SQS holds a message for 900 s; what waits longer is sent again on the way."""
         return QueueTraits(
             rewrites=True, backend_redrives=self._channel.info.redrive is not None, max_delay=MAX_SQS_DELAY
         )
 
+    @override
     async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
-        """Send the task with the delay, then delete the delivery."""
         received = own(delivery)
         if not received.moved:
             if delay > MAX_SQS_DELAY:
-                task = replace(task, scheduled_for=self._tools.clock.now() + delay)
+                task = replace(task, scheduled_for=self._context.clock.now() + delay)
             try:
                 message = await self._payloads.fit(self._as_message(task, delay), self._channel.info.max_message_bytes)
             except TaskTooLargeError:
@@ -38,10 +40,11 @@ class StandardQueue(SqsQueue):
         await self._delete_moved(received)
         return Requeued.REWRITTEN
 
+    @override
     async def release(self, delivery: Delivery) -> None:
-        """Make the message visible at once."""
         await self._return_unread(own(delivery), timedelta(0))
 
+    @override
     async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
         if delivery.receive_count < self._spec.max_receive_count:
             await self._hide(delivery, delay)
@@ -51,9 +54,10 @@ class StandardQueue(SqsQueue):
             await self._channel.send(replace(resent(delivery), delay=limits.delay_seconds(delay)))
         await self._delete_moved(delivery)
 
+    @override
     def _message(self, task: Task) -> SqsMessage:
-        delay = timedelta(0) if task.scheduled_for is None else task.scheduled_for - self._tools.clock.now()
+        delay = timedelta(0) if task.scheduled_for is None else task.scheduled_for - self._context.clock.now()
         return self._as_message(task, delay)
 
     def _as_message(self, task: Task, delay: timedelta) -> SqsMessage:
-        return task_message(task, self._tools.serializer, self._spec, delay=limits.delay_seconds(delay))
+        return task_message(task, self._context.serializer, self._spec, delay=limits.delay_seconds(delay))

@@ -1,4 +1,4 @@
-"""What is known of what lies in a queue. SQS tells counts late, and ages not at all."""
+"""Reads the counts of a queue, and estimates its oldest message's age, which SQS does not tell."""
 
 import math
 from collections.abc import Mapping
@@ -14,32 +14,31 @@ COUNTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-#: How old an age seen at a receive may be before it says nothing of the present.
+#: How long an age that was observed at a receive stays valid.
 _AGE_KEPT = timedelta(seconds=60)
 
 
-class SeenAge:
-    """The age of what this process received last, by the moment it was sent.
+class ObservedAge:
+    """The age of the messages that this process received last, since they were sent.
 
-    Standard queues give messages back in roughly the order they were sent, so that this is close to the oldest's. A
-    message that comes again says nothing: it may have been hidden for hours.
+    Standard queues give messages back in roughly the order they were sent, so this is close to the oldest's. A
+    message that is received again says nothing: it may have been hidden for hours.
     """
 
     def __init__(self, clock: Clock) -> None:
-        """Tell ages by ``clock``."""
         self._clock = clock
         self._age: timedelta | None = None
         self._seen_at = -math.inf
 
-    def saw(self, deliveries: list[SqsDelivery]) -> None:
-        """Remember the oldest of a receive."""
+    def observe(self, deliveries: list[SqsDelivery]) -> None:
+        """Remember the oldest message of a receive."""
         sent = [one.sent_at for one in deliveries if one.receive_count == 1 and one.sent_at is not None]
         if sent:
             self._age = max(timedelta(0), self._clock.now() - min(sent))
             self._seen_at = self._clock.monotonic()
 
     def read(self) -> timedelta | None:
-        """Return the age seen within the last minute, ``None`` where there is none."""
+        """Return the age observed within the last minute, ``None`` where there is none."""
         fresh = self._clock.monotonic() - self._seen_at <= _AGE_KEPT.total_seconds()
         return self._age if fresh else None
 

@@ -7,7 +7,15 @@ from typing import TypeVar
 
 from mcp_queue.config.loading.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, Catalogue, kind_of
 from mcp_queue.config.schema.entries import MAX_SQS_BYTES, QueueEntry
-from mcp_queue.domain.queues import Backend, FailurePolicy, LevelPolicy, QueueKind, QueueSpec
+from mcp_queue.domain.queues import (
+    FIFO_RECEIVES_PER_ATTEMPT,
+    Backend,
+    FailurePolicy,
+    LevelPolicy,
+    QueueKind,
+    QueueSpec,
+    fifo_receives_needed,
+)
 
 #: The queues where the file names none.
 BUILT_IN = (
@@ -18,7 +26,6 @@ BUILT_IN = (
 _MAX_RECEIVES = 3
 #: Every wait of a FIFO message is a receive, so that far more of them are innocent.
 _MAX_FIFO_RECEIVES = 100
-_FIFO_RECEIVES_PER_ATTEMPT = 10
 
 _Value = TypeVar("_Value")
 
@@ -120,11 +127,11 @@ def _fifo_warnings(spec: QueueSpec, specs: Mapping[str, QueueSpec]) -> Iterator[
     dead = specs.get(spec.dead_letter_queue or "")
     if not spec.fifo or dead is None:
         return
-    enough = _FIFO_RECEIVES_PER_ATTEMPT * (spec.max_retries + 1)
+    enough = fifo_receives_needed(spec.max_retries)
     if spec.max_receive_count < enough:
         yield (
             f"queue {spec.name!r}: max_receive_count {spec.max_receive_count} is under {enough}, "
-            f"{_FIFO_RECEIVES_PER_ATTEMPT} for each of its {spec.max_retries + 1} attempts; "
+            f"{FIFO_RECEIVES_PER_ATTEMPT} for each of its {spec.max_retries + 1} attempts; "
             "tasks may be dead-lettered before their attempts are used up"
         )
     if spec.backend is Backend.SQS and not dead.fifo:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from mcp_queue.domain.callbacks.headers import is_header_name, is_header_value
 from mcp_queue.domain.callbacks.signatures import parse_secret
 from mcp_queue.domain.formats.durations import parse_duration
 
@@ -136,8 +137,6 @@ def sqs_queue_name(url: str) -> str:
 
 SqsQueue = Annotated[str, BeforeValidator(_sqs_queue)]
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 #: Headers that belong to the connection, or that every callback carries already.
 _OWN_HEADERS = frozenset({
     "host", "connection", "content-length", "content-type", "transfer-encoding", "traceparent",
@@ -149,13 +148,13 @@ def _headers(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     for name, text in value.items():
-        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or not is_header_name(name):
             message = f"{name!r} is no header name"
             raise ValueError(message)
         if name.lower() in _OWN_HEADERS or name.lower().startswith("x-task-"):
             message = f"{name} is a header that callbacks carry by themselves"
             raise ValueError(message)
-        if not isinstance(text, str) or _HEADER_VALUE.fullmatch(text) is None:
+        if not isinstance(text, str) or not is_header_value(text):
             message = f"the value of {name} is not printable ASCII text"
             raise ValueError(message)
     return value

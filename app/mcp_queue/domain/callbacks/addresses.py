@@ -7,7 +7,7 @@ Two checks belong together. ``check_url`` judges a URL as it is written, at enqu
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from mcp_queue.domain.errors import RefusedAddressError
@@ -33,6 +33,10 @@ class EgressPolicy:
     allowed_ports: frozenset[int] = frozenset()
     allowed_hosts: frozenset[str] = frozenset()
     require_https: bool = False
+
+
+#: Refuses no address: for URLs that the operator chose.
+ANYWHERE: Final = EgressPolicy(allowed_networks=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")))
 
 
 @dataclass(frozen=True, slots=True)

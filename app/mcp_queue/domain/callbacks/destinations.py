@@ -4,14 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from ipaddress import ip_network
 
-from mcp_queue.domain.callbacks.addresses import EgressPolicy, check_url
+from mcp_queue.domain.callbacks.addresses import ANYWHERE, check_url
 from mcp_queue.domain.callbacks.breaker import BreakerState
 from mcp_queue.domain.errors import AttemptTimeoutError, CallbackFailedError, CallbackRejectedError, RefusedAddressError
-
-# Where a URL leads does not depend on whether it may be called.
-_ANYWHERE = EgressPolicy(allowed_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ def target_of(url: str, name: str | None = None) -> Target | None:
     ``None`` for a URL that leads nowhere, and so is never called.
     """
     try:
-        place = check_url(url, _ANYWHERE)
+        place = check_url(url, ANYWHERE)  # a URL has its target also where it may not be called
     except RefusedAddressError:
         return None
     host = place.host.removesuffix(".")

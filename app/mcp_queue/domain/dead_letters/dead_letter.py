@@ -1,11 +1,11 @@
 """Dead letters as the ledger keeps them, and what is done with them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from mcp_queue.domain.task import RESERVED_METADATA, Task
+from mcp_queue.domain.task import Task
 
 
 class DeadLetterState(StrEnum):
@@ -114,11 +114,3 @@ class DeadLetterNotice:
     last_failed_at: datetime
     examples: tuple[Mapping[str, str], ...] = field(default=())  #: ``id`` and ``reason`` of some of them
     tries: int = 0
-
-
-def without_notes(task: Task) -> Task:
-    """Return the task of a dead letter as it was before the product wrote its reason into the metadata."""
-    if not RESERVED_METADATA & task.metadata.keys():
-        return task
-    metadata = {name: value for name, value in task.metadata.items() if name not in RESERVED_METADATA}
-    return replace(task, metadata=metadata)

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, RedriveStatus, without_notes
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, RedriveStatus
+from mcp_queue.domain.dead_letters.notes import read_notes, without_notes
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import InvalidTaskError, QueueError
 from mcp_queue.domain.formats.serialization import parse_time
@@ -74,7 +75,7 @@ class RedriveProgress:
 
 def dead_letter_of(delivery: Delivery, queue: str, now: datetime) -> DeadLetter:
     """Return a received dead letter of ``queue``, whoever sent it."""
-    task, notes = delivery.task, _notes(delivery)
+    task, notes = delivery.task, read_notes(delivery)
     return DeadLetter(
         task_id=delivery.message_id if task is None else task.id,
         redrive_count=0 if task is None else task.redrive_count,
@@ -90,7 +91,7 @@ def dead_letter_of(delivery: Delivery, queue: str, now: datetime) -> DeadLetter:
 def home_of(delivery: Delivery, sources: Collection[str]) -> str | None:
     """Return which of ``sources`` a dead letter came from, ``None`` where nobody can tell."""
     written = None if delivery.task is None else delivery.task.queue
-    named = _notes(delivery).get("original_queue"), delivery.source_queue, written
+    named = read_notes(delivery).get("original_queue"), delivery.source_queue, written
     known = (name for name in named if name in sources)
     return next(known, next(iter(sources)) if len(sources) == 1 else None)
 
@@ -125,11 +126,6 @@ def next_generation(dead_letter: DeadLetter, spec: QueueSpec) -> Task:
         # With the id of its first send it would be swallowed as a copy of that.
         deduplication_id=f"{dead_letter.task_id}.{generation}" if spec.fifo else dead_letter.task.deduplication_id,
     )
-
-
-def _notes(delivery: Delivery) -> dict[str, str]:
-    """Return what we wrote when we dead-lettered it: in the task's metadata, or beside a body that is no task."""
-    return {**delivery.attributes, **(delivery.task.metadata if delivery.task is not None else {})}
 
 
 def _reason(delivery: Delivery) -> str:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from mcp_queue.domain.dead_letters.notes import failure_notes, without_notes
 from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.errors import PermanentError, RetryableError
-from mcp_queue.domain.formats.serialization import format_time
-from mcp_queue.domain.task import RESERVED_METADATA, Task, cut_reason
+from mcp_queue.domain.task import Task, cut_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,12 @@ def revived(task: Task) -> Task:
     """
     if "failed_at" not in task.metadata:
         return task
-    metadata = {name: value for name, value in task.metadata.items() if name not in RESERVED_METADATA}
-    return replace(task, metadata=metadata, retry_count=0, redrive_count=task.redrive_count + 1)
+    return replace(without_notes(task), retry_count=0, redrive_count=task.redrive_count + 1)
 
 
 def dead_letter_message(task: Task, reason: str, failed_at: datetime, original_queue: str) -> DeadLetterMessage:
     """Return ``task`` as it goes into the dead-letter queue, with the three reserved metadata members set."""
     reason = cut_reason(reason)
-    notes = {"failure_reason": reason, "failed_at": format_time(failed_at), "original_queue": original_queue}
+    notes = failure_notes(reason, failed_at, original_queue)
     marked = replace(task, metadata={**task.metadata, **notes}, scheduled_for=None)
     return DeadLetterMessage(task=marked, reason=reason, failed_at=failed_at, original_queue=original_queue)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from mcp_queue.domain.errors import FieldError
+from mcp_queue.domain.formats import trace_context
 from mcp_queue.domain.formats.strict_json import loads
 from mcp_queue.domain.operators.keys import Caller
 from mcp_queue.domain.task import JsonValue
@@ -22,8 +23,6 @@ _BODY = "gateway.body"
 _CALLER = "gateway.caller"
 _VISIBLE = re.compile(rb"[!-~]{1,255}")
 _UTF8 = frozenset({"", "charset=utf-8", "charset=utf8"})
-# Version ff and ids of zeros only are invalid (W3C Trace Context, section 3.2).
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def attach(scope: Scope, headers: Mapping[bytes, bytes], body: bytes, caller: Caller) -> None:
@@ -59,8 +58,8 @@ class GatewayRequest(Request):
     @property
     def traceparent(self) -> str | None:
         """The header of that name, if it is valid."""
-        value = self.raw_headers.get(b"traceparent")
-        return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+        value = self.raw_headers.get(b"traceparent", b"").decode("latin-1")
+        return None if trace_context.trace_id_of(value) is None else value
 
     @property
     def idempotency_key(self) -> str | None:
@@ -119,8 +118,7 @@ class GatewayRequest(Request):
 
 def trace_id_of(headers: Mapping[bytes, bytes], new_trace_id: Callable[[], str]) -> str:
     """Return the id of the caller's trace (W3C Trace Context), or a new one."""
-    match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    return match[1].decode() if match else new_trace_id()
+    return trace_context.trace_id_of(headers.get(b"traceparent", b"").decode("latin-1")) or new_trace_id()
 
 
 def unsupported_media_type(detail: str) -> RequestRefusedError:

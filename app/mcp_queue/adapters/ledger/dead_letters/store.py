@@ -20,8 +20,8 @@ from mcp_queue.domain.dead_letters.dead_letter import (
     DeadLetterCount,
     DeadLetterFilter,
     DeadLetterState,
-    without_notes,
 )
+from mcp_queue.domain.dead_letters.notes import without_notes
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import AttemptEnd, Page, TaskState, conclude, enqueued
 from mcp_queue.ports import Clock

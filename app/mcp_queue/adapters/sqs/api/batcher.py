@@ -1,4 +1,4 @@
-"""Turns concurrent single calls into batch calls."""
+"""Turns concurrent single calls to SQS into batch calls."""
 
 import asyncio
 from collections import deque
@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
+from mcp_queue.adapters.batching import Submission
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_MESSAGE_BYTES
 from mcp_queue.domain.errors import BackendUnavailableError, OverloadedError, QueueError
@@ -42,24 +43,21 @@ class BatchLimits:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting(Generic[Entry, Answer]):
-    entry: Entry
-    size: int
-    lane: "_Lane[Entry, Answer]"
-    verdict: asyncio.Future[Answer]
+class _Pending(Submission[Entry, Answer]):
+    group: "_Group[Entry, Answer]"
 
 
 @dataclass(slots=True, eq=False)
-class _Lane(Generic[Entry, Answer]):
+class _Group(Generic[Entry, Answer]):
     key: Hashable
-    waiting: deque[_Waiting[Entry, Answer]] = field(default_factory=deque)
+    waiting: deque[_Pending[Entry, Answer]] = field(default_factory=deque)
 
 
 class Batcher(Generic[Entry, Answer]):
     """Collects entries while calls are under way; an idle one sends at once.
 
-    Entries of one lane are sent in order, with one call of it under way; entries without a lane are free. An entry
-    that SQS throttled is tried again, unless a later one of its lane was accepted: that would change their order.
+    Entries of one group are sent in order, with one call of it under way; entries without a group are free. An entry
+    that SQS throttled is tried again, unless a later one of its group was accepted: that would change their order.
     """
 
     def __init__(
@@ -75,15 +73,15 @@ class Batcher(Generic[Entry, Answer]):
         self._clock = clock
         self._limits = limits
         self._random = random
-        self._lanes: dict[Hashable, _Lane[Entry, Answer]] = {}
-        self._ready: deque[_Lane[Entry, Answer]] = deque()
+        self._groups: dict[Hashable, _Group[Entry, Answer]] = {}
+        self._ready: deque[_Group[Entry, Answer]] = deque()
         self._count = 0
         self._size = 0
         self._calls: set[asyncio.Task[None]] = set()
-        self._woken = False
+        self._scheduled = False
         self._closed = False
 
-    async def submit(self, entry: Entry, *, size: int = 0, lane: Hashable = None) -> Answer:
+    async def submit(self, entry: Entry, *, size: int = 0, group: Hashable = None) -> Answer:
         """Return SQS's answer for ``entry`` of ``size`` bytes.
 
         Raises:
@@ -97,45 +95,44 @@ class Batcher(Generic[Entry, Answer]):
         if self._count >= self._limits.waiting or self._size >= self._limits.waiting_size:
             message = f"{self._count} messages of {self._size} bytes wait for SQS already"
             raise OverloadedError(message)
-        loop = asyncio.get_running_loop()
-        waiting = self._add(entry, size, lane, loop.create_future())
-        patience = loop.call_later(self._limits.budget.total_seconds(), self._give_up, waiting)
+        pending = self._add(entry, size, group)
+        patience = asyncio.get_running_loop().call_later(self._limits.budget.total_seconds(), self._give_up, pending)
         try:
-            return await waiting.verdict
+            return await pending.answer
         finally:
             patience.cancel()
 
     async def aclose(self) -> None:
         """Refuse what waits, and return when the calls under way have ended."""
         self._closed = True
-        for lane in self._lanes.values():
-            for waiting in lane.waiting:
-                _fail(waiting, BackendUnavailableError("the connection to SQS is closing"))
-            lane.waiting.clear()
+        for group in self._groups.values():
+            for pending in group.waiting:
+                pending.fail(BackendUnavailableError("the connection to SQS is closing"))
+            group.waiting.clear()
         self._ready.clear()
         if self._calls:
             await asyncio.wait(self._calls)
 
-    def _add(self, entry: Entry, size: int, key: Hashable, verdict: asyncio.Future[Answer]) -> _Waiting[Entry, Answer]:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(key)
-            self._ready.append(lane)
-        waiting = _Waiting(entry, size, lane, verdict)
-        lane.waiting.append(waiting)
+    def _add(self, entry: Entry, size: int, key: Hashable) -> _Pending[Entry, Answer]:
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(key)
+            self._ready.append(group)
+        pending = _Pending(entry, asyncio.get_running_loop().create_future(), 1, size, group)
+        group.waiting.append(pending)
         self._count += 1
         self._size += size
-        if not self._woken:
-            # A turn of the loop later, so that everything that comes in this turn goes in one call.
-            self._woken = True
+        if not self._scheduled:
+            # At the end of this turn of the loop, so that everything submitted in it goes in one call.
+            self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
-        return waiting
+        return pending
 
-    def _give_up(self, waiting: _Waiting[Entry, Answer]) -> None:
-        _fail(waiting, UnansweredError(f"SQS gave no answer within {self._limits.budget}"))
+    def _give_up(self, pending: _Pending[Entry, Answer]) -> None:
+        pending.fail(UnansweredError(f"SQS gave no answer within {self._limits.budget}"))
 
     def _start(self) -> None:
-        self._woken = False
+        self._scheduled = False
         while self._ready and len(self._calls) < self._limits.calls:
             if len(self._calls) >= self._limits.partial_calls and not self._fills_a_batch():
                 return
@@ -146,46 +143,46 @@ class Batcher(Generic[Entry, Answer]):
 
     def _fills_a_batch(self) -> bool:
         count = size = 0
-        for lane in self._ready:
-            for waiting in islice(lane.waiting, self._limits.entries):
+        for group in self._ready:
+            for pending in islice(group.waiting, self._limits.entries):
                 count += 1
-                size += waiting.size
+                size += pending.size
                 if count == self._limits.entries or size >= self._limits.size:
                     return True
         return False
 
-    def _take(self) -> list[_Waiting[Entry, Answer]]:
-        batch: list[_Waiting[Entry, Answer]] = []
+    def _take(self) -> list[_Pending[Entry, Answer]]:
+        batch: list[_Pending[Entry, Answer]] = []
         room = self._limits.size
         while self._ready and len(batch) < self._limits.entries:
-            lane = self._ready.popleft()
+            group = self._ready.popleft()
             before = len(batch)
-            room = self._fill(batch, lane, room)
-            under_way = lane.key is not None and len(batch) > before
-            if lane.waiting:  # the batch is full; a lane under way is ready again when this call has ended
+            room = self._fill(batch, group, room)
+            under_way = group.key is not None and len(batch) > before
+            if group.waiting:  # the batch is full; a group under way is ready again when this call has ended
                 if not under_way:
-                    self._ready.appendleft(lane)
+                    self._ready.appendleft(group)
                 break
             if not under_way:
-                del self._lanes[lane.key]
+                del self._groups[group.key]
         return batch
 
-    def _fill(self, batch: list[_Waiting[Entry, Answer]], lane: _Lane[Entry, Answer], room: int) -> int:
-        """Move what fits from ``lane`` to ``batch``; return the bytes left."""
-        while lane.waiting and len(batch) < self._limits.entries:
-            waiting = lane.waiting[0]
-            gone = waiting.verdict.done()  # its caller waits no more
-            if not gone and batch and waiting.size > room:
+    def _fill(self, batch: list[_Pending[Entry, Answer]], group: _Group[Entry, Answer], room: int) -> int:
+        """Move what fits from ``group`` to ``batch``; return the bytes left."""
+        while group.waiting and len(batch) < self._limits.entries:
+            pending = group.waiting[0]
+            gone = pending.answer.done()  # its caller has stopped waiting
+            if not gone and batch and pending.size > room:
                 break
-            lane.waiting.popleft()
+            group.waiting.popleft()
             self._count -= 1
-            self._size -= waiting.size
+            self._size -= pending.size
             if not gone:
-                batch.append(waiting)
-                room -= waiting.size
+                batch.append(pending)
+                room -= pending.size
         return room
 
-    async def _run(self, batch: list[_Waiting[Entry, Answer]]) -> None:
+    async def _run(self, batch: list[_Pending[Entry, Answer]]) -> None:
         left = batch
         try:
             for attempt in range(self._limits.tries):
@@ -194,24 +191,24 @@ class Batcher(Generic[Entry, Answer]):
                 if not left:
                     break
                 await self._clock.sleep(_BACKOFF.delay(attempt, self._random()).total_seconds())
-                left = [waiting for waiting in left if not waiting.verdict.done()]
+                left = [pending for pending in left if not pending.answer.done()]
         finally:
-            for waiting in left:
-                _fail(waiting, UnansweredError())
+            for pending in left:
+                pending.fail(UnansweredError())
             self._free(batch)
 
-    async def _answers(self, batch: list[_Waiting[Entry, Answer]]) -> Sequence[Answer | QueueError]:
+    async def _answers(self, batch: list[_Pending[Entry, Answer]]) -> Sequence[Answer | QueueError]:
         try:
-            return await self._call([waiting.entry for waiting in batch])
+            return await self._call([pending.item for pending in batch])
         except QueueError as error:
             return [error] * len(batch)
 
-    def _free(self, batch: list[_Waiting[Entry, Answer]]) -> None:
-        for lane in {waiting.lane for waiting in batch if waiting.lane.key is not None}:
-            if lane.waiting:
-                self._ready.append(lane)
+    def _free(self, batch: list[_Pending[Entry, Answer]]) -> None:
+        for group in {pending.group for pending in batch if pending.group.key is not None}:
+            if group.waiting:
+                self._ready.append(group)
             else:
-                del self._lanes[lane.key]
+                del self._groups[group.key]
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
@@ -219,25 +216,19 @@ class Batcher(Generic[Entry, Answer]):
 
 
 def _settle(
-    batch: list[_Waiting[Entry, Answer]], answers: Sequence[Answer | QueueError], *, last: bool
-) -> list[_Waiting[Entry, Answer]]:
-    """Give each entry its verdict; return those to be tried again, in order."""
-    again: list[_Waiting[Entry, Answer]] = []
-    accepted: set[_Lane[Entry, Answer]] = set()
-    for waiting, answer in zip(reversed(batch), reversed(answers), strict=True):
-        if isinstance(answer, ThrottledError) and not last and waiting.lane not in accepted:
-            again.append(waiting)
+    batch: list[_Pending[Entry, Answer]], answers: Sequence[Answer | QueueError], *, last: bool
+) -> list[_Pending[Entry, Answer]]:
+    """Give each entry its answer; return those to be tried again, in order."""
+    again: list[_Pending[Entry, Answer]] = []
+    accepted: set[_Group[Entry, Answer]] = set()
+    for pending, answer in zip(reversed(batch), reversed(answers), strict=True):
+        if isinstance(answer, ThrottledError) and not last and pending.group not in accepted:
+            again.append(pending)
         elif isinstance(answer, QueueError):
-            _fail(waiting, answer)
+            pending.fail(answer)
         else:
-            if waiting.lane.key is not None:
-                accepted.add(waiting.lane)
-            if not waiting.verdict.done():
-                waiting.verdict.set_result(answer)
+            if pending.group.key is not None:
+                accepted.add(pending.group)
+            pending.resolve(answer)
     again.reverse()
     return again
-
-
-def _fail(waiting: _Waiting[Entry, Answer], error: QueueError) -> None:
-    if not waiting.verdict.done():
-        waiting.verdict.set_exception(error)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.api.batcher import Batcher, BatchLimits
-from mcp_queue.adapters.sqs.api.client import CallMetrics, Polls, SqsClient
-from mcp_queue.adapters.sqs.api.errors import UnansweredError, meaning_of, of_entry
+from mcp_queue.adapters.sqs.api.client import CallMetrics, PollingClient, SqsClient
+from mcp_queue.adapters.sqs.api.errors import UnansweredError, error_of_entry, mapping_of
 from mcp_queue.adapters.sqs.messages import SYSTEM_ATTRIBUTES, SqsMessage
 from mcp_queue.adapters.sqs.setup.info import QueueInfo
 from mcp_queue.domain.errors import QueueError
@@ -38,7 +38,7 @@ class Channel:
         self,
         info: QueueInfo,
         calls: SqsClient,
-        polls: Polls,
+        polls: PollingClient,
         *,
         clock: Clock,
         metrics: CallMetrics,
@@ -66,8 +66,8 @@ class Channel:
         """
         limits.refuse_characters(message.body)
         limits.refuse_attributes(message.attributes)
-        lane = message.group if self.info.fifo else None
-        return await self._sends.submit(message, size=message.size, lane=lane)
+        group = message.group if self.info.fifo else None
+        return await self._sends.submit(message, size=message.size, group=group)
 
     async def delete(self, handle: str) -> None:
         """Delete a received message; raises ``VisibilityTimeoutError`` where SQS knows its lease to be lost."""
@@ -159,8 +159,8 @@ class Channel:
         for entry in answer.get("Successful", ()):
             verdicts[int(entry["Id"])] = read(entry)
         for entry in answer.get("Failed", ()):
-            self._metrics.sqs_call(operation, meaning_of(str(entry.get("Code"))).outcome)
-            verdicts[int(entry["Id"])] = of_entry(entry, of_handle=of_handle)
+            self._metrics.sqs_call(operation, mapping_of(str(entry.get("Code"))).outcome)
+            verdicts[int(entry["Id"])] = error_of_entry(entry, of_handle=of_handle)
         return verdicts
 
 

@@ -1,4 +1,4 @@
-"""Connections to SQS: made once, kept open, every call within a deadline and counted."""
+"""ClientFactory to SQS: made once, kept open, every call within a deadline and counted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from mcp_queue.adapters.aws import aws_session
-from mcp_queue.adapters.sqs.api.direct import Direct
-from mcp_queue.adapters.sqs.api.errors import UnansweredError, of_answer
+from mcp_queue.adapters.sqs.api.direct import DirectTransport
+from mcp_queue.adapters.sqs.api.errors import UnansweredError, error_of_response
 from mcp_queue.ports import Clock
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class SqsClient:
         sqs: "SQSClient",
         metrics: CallMetrics,
         close: Callable[[], Awaitable[None]],
-        direct: Direct | None = None,
+        direct: DirectTransport | None = None,
     ) -> None:
         """Call through ``sqs``, which ``close`` closes, and past most of it by ``direct``."""
         self._sqs = sqs
@@ -80,7 +80,7 @@ class SqsClient:
             async with asyncio.timeout(deadline.total_seconds()):
                 answer = await self._ask(operation, parameters)
         except ClientError as error:
-            translated, outcome = of_answer(error)
+            translated, outcome = error_of_response(error)
             self._metrics.sqs_call(operation, outcome)
             raise translated from error
         except (BotoCoreError, ResponseParserError, OSError) as error:  # also a token file that cannot be read
@@ -101,7 +101,7 @@ class SqsClient:
         await self._close()
 
 
-class Connections:
+class ClientFactory:
     """Makes clients: credentials, region and endpoint come from AWS's own chain where they are not given."""
 
     def __init__(self, *, region: str | None, endpoint_url: str | None, metrics: CallMetrics, clock: Clock) -> None:
@@ -136,12 +136,12 @@ class Connections:
         if await self._session.get_credentials() is None:
             self._session.set_credentials(_ANY_KEY, _ANY_KEY)
 
-    async def _direct(self, sqs: "SQSClient") -> Direct | None:
+    async def _direct(self, sqs: "SQSClient") -> DirectTransport | None:
         credentials = await self._session.get_credentials()
         if credentials is None:
             return None
         endpoint: Any = sqs._endpoint  # type: ignore[attr-defined]  # noqa: SLF001  # botocore gives its connections no public name
-        direct = Direct(endpoint.http_session, credentials, self._clock)
+        direct = DirectTransport(endpoint.http_session, credentials, self._clock)
         sqs.meta.events.register("before-send.sqs", direct.learn)
         return direct
 
@@ -151,7 +151,7 @@ class Connections:
         return self._session.create_client("cloudwatch", region_name=self._region, config=config)
 
 
-class Polls:
+class PollingClient:
     """The client of the long polls, so that they never keep a send or a delete waiting for a connection.
 
     A poll that hangs is abandoned, and the client with it: a new one takes its place, and the old one is closed when

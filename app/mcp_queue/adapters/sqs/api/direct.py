@@ -112,7 +112,7 @@ class SigV4Signer:
         return self._key
 
 
-class Direct:
+class DirectTransport:
     """Makes calls over the connections of a client of botocore."""
 
     def __init__(self, connections: "AIOHTTPSession", credentials: "AioCredentials", clock: Clock) -> None:

@@ -32,26 +32,26 @@ class MissingQueueError(BackendUnavailableError):
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class ErrorMapping:
     """The error that a code becomes, and the outcome that its calls are counted under."""
 
     error: type[QueueError]
     outcome: str = "refused"
 
 
-_LEASE_LOST = Meaning(VisibilityTimeoutError, "lease_lost")
-_THROTTLED = Meaning(ThrottledError, "throttled")
+_LEASE_LOST = ErrorMapping(VisibilityTimeoutError, "lease_lost")
+_THROTTLED = ErrorMapping(ThrottledError, "throttled")
 # The caller of a task can do nothing about keys, permissions and missing queues: it may try later, and the operator
 # is told by the outcome.
-_KEYS = Meaning(BackendUnavailableError, "kms")
-_OPERATOR = Meaning(BackendUnavailableError, "operator")
-_FAILED = Meaning(ThrottledError, "failed")
+_KEYS = ErrorMapping(BackendUnavailableError, "kms")
+_OPERATOR = ErrorMapping(BackendUnavailableError, "operator")
+_FAILED = ErrorMapping(ThrottledError, "failed")
 # Nobody's request can cause these while the limits in this package are kept.
-_DEFECT = Meaning(QueueError, "defect")
-_UNSUPPORTED = Meaning(NotSupportedError)
+_DEFECT = ErrorMapping(QueueError, "defect")
+_UNSUPPORTED = ErrorMapping(NotSupportedError)
 
 #: By the name of the error in the service's JSON protocol.
-MEANINGS: Final[Mapping[str, Meaning]] = {
+ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "BatchEntryIdsNotDistinct": _DEFECT,
     "BatchRequestTooLong": _DEFECT,
     "EmptyBatchRequest": _DEFECT,
@@ -61,19 +61,19 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "TooManyEntriesInBatchRequest": _DEFECT,
     "InvalidAddress": _OPERATOR,
     "InvalidSecurity": _OPERATOR,
-    "QueueDoesNotExist": Meaning(MissingQueueError, "operator"),
+    "QueueDoesNotExist": ErrorMapping(MissingQueueError, "operator"),
     "InvalidIdFormat": _LEASE_LOST,
     "MessageNotInflight": _LEASE_LOST,
     "ReceiptHandleIsInvalid": _LEASE_LOST,
-    "InvalidMessageContents": Meaning(InvalidTaskError),
-    "InvalidParameterValue": Meaning(InvalidTaskError),
+    "InvalidMessageContents": ErrorMapping(InvalidTaskError),
+    "InvalidParameterValue": ErrorMapping(InvalidTaskError),
     "KmsAccessDenied": _KEYS,
     "KmsDisabled": _KEYS,
     "KmsInvalidKeyUsage": _KEYS,
     "KmsInvalidState": _KEYS,
     "KmsNotFound": _KEYS,
     "KmsOptInRequired": _KEYS,
-    "KmsThrottled": Meaning(ThrottledError, "kms"),
+    "KmsThrottled": ErrorMapping(ThrottledError, "kms"),
     "OverLimit": _THROTTLED,
     "RequestThrottled": _THROTTLED,
     "RequestThrottledException": _THROTTLED,
@@ -85,10 +85,10 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "InternalError": _FAILED,
     "InternalFailure": _FAILED,
     "ServiceUnavailable": _FAILED,
-    "PurgeQueueInProgress": Meaning(RateLimitedError, "throttled"),
-    "QueueDeletedRecently": Meaning(ConflictError),
-    "QueueNameExists": Meaning(ConflictError),
-    "ResourceNotFoundException": Meaning(NotFoundError),
+    "PurgeQueueInProgress": ErrorMapping(RateLimitedError, "throttled"),
+    "QueueDeletedRecently": ErrorMapping(ConflictError),
+    "QueueNameExists": ErrorMapping(ConflictError),
+    "ResourceNotFoundException": ErrorMapping(NotFoundError),
     "UnsupportedOperation": _UNSUPPORTED,
     "UnknownOperationException": _UNSUPPORTED,
 }
@@ -116,9 +116,9 @@ def canonical(code: str) -> str:
     return _OLD_SPELLINGS.get(name, name)
 
 
-def meaning_of(code: str, status: int = 400) -> Meaning:
+def mapping_of(code: str, status: int = 400) -> ErrorMapping:
     """Return what ``code`` means; an unknown one is the operator's (permissions, signatures), or a failure of SQS."""
-    return MEANINGS.get(canonical(code)) or (_FAILED if status >= _SERVER_FAULT else _OPERATOR)
+    return ERROR_MAPPINGS.get(canonical(code)) or (_FAILED if status >= _SERVER_FAULT else _OPERATOR)
 
 
 def translated(code: str, message: str, *, status: int = 400, of_handle: bool = False) -> QueueError:
@@ -132,18 +132,18 @@ def translated(code: str, message: str, *, status: int = 400, of_handle: bool = 
         return VisibilityTimeoutError(f"SQS: {message}")
     if name == "PurgeQueueInProgress":
         return RateLimitedError("SQS purges a queue once in 60 s", _PURGE_INTERVAL)
-    return meaning_of(name, status).error(f"SQS: {name}: {message}")
+    return mapping_of(name, status).error(f"SQS: {name}: {message}")
 
 
-def of_answer(error: ClientError) -> tuple[QueueError, str]:
+def error_of_response(error: ClientError) -> tuple[QueueError, str]:
     """Return the error for an answer that botocore raised, and the outcome to count it under."""
     described = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
     code, message = str(described.get("Code", "Unknown")), str(described.get("Message", ""))
-    return translated(code, message, status=status), meaning_of(code, status).outcome
+    return translated(code, message, status=status), mapping_of(code, status).outcome
 
 
-def of_entry(failed: Mapping[str, object], *, of_handle: bool = False) -> QueueError:
+def error_of_entry(failed: Mapping[str, object], *, of_handle: bool = False) -> QueueError:
     """Return the error for one entry of a batch's ``Failed`` list.
 
     Where SQS takes the fault on itself, the entry may succeed in a moment, whatever its code.

@@ -1,4 +1,4 @@
-"""Makes queues at SQS what the configuration says: creates those that are missing, corrects attributes that differ."""
+"""Creates the configured queues at SQS and corrects attributes that differ."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,23 @@ from typing import Final
 from botocore.exceptions import BotoCoreError
 
 from mcp_queue.adapters.sqs.api import limits
-from mcp_queue.adapters.sqs.api.client import Connections, SqsClient
+from mcp_queue.adapters.sqs.api.client import ClientFactory, SqsClient
 from mcp_queue.adapters.sqs.api.errors import MissingQueueError
 from mcp_queue.adapters.sqs.setup.info import read_redrive, url_of
 from mcp_queue.domain.errors import QueueError, QueueSetupError
 from mcp_queue.domain.queues import QueueSpec
 
-#: SQS's own default, and its most: a dead letter waits for a person.
-RETENTION: Final = timedelta(days=4)
-LETTER_RETENTION: Final = timedelta(days=14)
+#: A dead letter waits for a person as long as SQS allows. Its age counts from the first send of its task on standard
+#: queues, so a queue keeps its own messages for less.
+RETENTION: Final = timedelta(days=10)
+DEAD_LETTER_RETENTION: Final = timedelta(days=14)
 
 Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standard:
-    """What every queue is to have. Without ``kms_key`` queues are encrypted by keys that SQS owns."""
+class QueueDefaults:
+    """The attributes of every queue. Without ``kms_key`` queues are encrypted by keys that SQS owns."""
 
     wait_time: timedelta = limits.MAX_WAIT
     kms_key: str | None = None
@@ -33,7 +34,7 @@ class Standard:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An attribute or a tag that is not as configured, as people read it; ``before`` is empty where it is not set."""
+    """An attribute or tag that differs from the configuration, in readable form; ``before`` is empty if not set."""
 
     name: str
     before: str
@@ -42,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one queue needs; nothing where ``changes`` is empty. ``address`` is how the configuration knows it."""
+    """The changes that one queue needs. ``address`` is its URL, ARN or name in the configuration."""
 
     name: str
     address: str
@@ -51,67 +52,65 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _ExistingQueue:
     url: str
     attributes: Attributes
     tags: Mapping[str, str]
 
 
 async def apply_queues(
-    specs: Sequence[QueueSpec], standard: Standard, connections: Connections, *, dry_run: bool
+    specs: Sequence[QueueSpec], defaults: QueueDefaults, clients: ClientFactory, *, dry_run: bool
 ) -> list[Plan]:
     """Create or correct the queues of ``specs``, which all lie at SQS; return what was, or would be, done.
 
-    A queue that is given by URL or ARN belongs to somebody: it is corrected, but never created. Everything is looked
-    at before anything is changed.
+    A queue that is given by URL or ARN is corrected, but never created. All queues are read before any is changed.
 
     Raises:
         QueueSetupError: a queue cannot be what it is configured as, or SQS refuses a call.
 
     """
     try:
-        client = await connections.client(connections=1)
+        client = await clients.client(connections=1)
     except BotoCoreError as error:
         message = f"no connection to SQS: {error}"
         raise QueueSetupError(message) from error
     try:
-        return await Installer(client, specs, standard).run(dry_run=dry_run)
+        return await QueueProvisioner(client, specs, defaults).run(dry_run=dry_run)
     finally:
         await client.aclose()
 
 
-class Installer:
-    """Looks at all queues, then changes them one by one."""
+class QueueProvisioner:
+    """Reads all queues, then changes them one by one."""
 
-    def __init__(self, client: SqsClient, specs: Sequence[QueueSpec], standard: Standard) -> None:
-        """Make the queues of ``specs`` by ``client``."""
+    def __init__(self, client: SqsClient, specs: Sequence[QueueSpec], defaults: QueueDefaults) -> None:
         self._client = client
         self._specs = {spec.name: spec for spec in specs}
-        self._standard = standard
+        self._defaults = defaults
         self._arns: dict[str, str] = {}
 
     async def run(self, *, dry_run: bool) -> list[Plan]:
         """Return what each queue needs, in the order of the configuration; without ``dry_run`` do it."""
-        found = {spec.name: await self._look(spec) for spec in self._specs.values()}
+        found = {spec.name: await self._describe(spec) for spec in self._specs.values()}
         self._arns = {name: queue.attributes["QueueArn"] for name, queue in found.items() if queue is not None}
         plans = {}
         # Dead-letter queues come first: a redrive policy names a queue that is there.
         for spec in sorted(self._specs.values(), key=lambda spec: spec.dead_letter_queue is not None):
             queue = found[spec.name]
-            wanted = wanted_attributes(spec, self._target(spec), self._standard)
+            wanted = wanted_attributes(spec, self._target(spec), self._defaults)
             attributes = differences(wanted, queue.attributes if queue is not None else {})
-            tags = _missing(self._standard.tags, queue.tags if queue is not None else {})
+            tags = _missing(self._defaults.tags, queue.tags if queue is not None else {})
             plans[spec.name] = self._plan(spec, queue, attributes, tags)
             if not dry_run and (queue is None or attributes or tags):
                 await self._change(spec, queue, attributes, tags)
         return [plans[name] for name in self._specs]
 
-    async def _look(self, spec: QueueSpec) -> _Found | None:
+    async def _describe(self, spec: QueueSpec) -> _ExistingQueue | None:
         address = spec.url or spec.name
         try:
             url = await url_of(self._client, address)
             answer = await self._client.call("GetQueueAttributes", {"QueueUrl": url, "AttributeNames": ["All"]})
-            tags = await self._client.call("ListQueueTags", {"QueueUrl": url}) if self._standard.tags else {}
+            tags = await self._client.call("ListQueueTags", {"QueueUrl": url}) if self._defaults.tags else {}
         except MissingQueueError as error:
             if ":" not in address:
                 return None
@@ -123,10 +122,10 @@ class Installer:
         if (attributes.get("FifoQueue") == "true") != spec.fifo:
             message = f"queue {spec.name!r}: SQS cannot make {address} a {spec.kind} queue: delete it, or name another"
             raise QueueSetupError(message)
-        return _Found(url=url, attributes=attributes, tags=tags.get("Tags") or {})
+        return _ExistingQueue(url=url, attributes=attributes, tags=tags.get("Tags") or {})
 
     async def _change(
-        self, spec: QueueSpec, queue: _Found | None, attributes: Attributes, tags: Mapping[str, str]
+        self, spec: QueueSpec, queue: _ExistingQueue | None, attributes: Attributes, tags: Mapping[str, str]
     ) -> None:
         call = self._client.call
         try:
@@ -145,13 +144,15 @@ class Installer:
             raise _refusal(spec, error) from error
 
     def _target(self, spec: QueueSpec) -> str | None:
-        """Return where SQS itself is to move messages to, by its ARN, or by its name as long as it has none."""
+        """Return the queue that SQS itself moves messages to, by its ARN, or by its name before it is created."""
         dead_letters = self._specs.get(spec.dead_letter_queue or "")
         if dead_letters is None or dead_letters.fifo != spec.fifo:
             return None
         return self._arns.get(dead_letters.name, dead_letters.name)
 
-    def _plan(self, spec: QueueSpec, queue: _Found | None, attributes: Attributes, tags: Mapping[str, str]) -> Plan:
+    def _plan(
+        self, spec: QueueSpec, queue: _ExistingQueue | None, attributes: Attributes, tags: Mapping[str, str]
+    ) -> Plan:
         before = queue.attributes if queue is not None else {}
         old_tags = queue.tags if queue is not None else {}
         changes = [
@@ -168,18 +169,19 @@ class Installer:
         return f"to {names.get(policy.target_arn, policy.target_arn)} after {policy.max_receive_count} receives"
 
 
-def wanted_attributes(spec: QueueSpec, target: str | None, standard: Standard) -> dict[str, str]:
+def wanted_attributes(spec: QueueSpec, target: str | None, defaults: QueueDefaults) -> dict[str, str]:
     """Return the attributes of ``spec``'s queue, whose messages SQS moves to ``target``."""
     holds_dead_letters = spec.dead_letter_queue is None
     wanted = {
         "VisibilityTimeout": _seconds(spec.visibility_timeout),
-        "MessageRetentionPeriod": _seconds(LETTER_RETENTION if holds_dead_letters else RETENTION),
-        "ReceiveMessageWaitTimeSeconds": _seconds(standard.wait_time),
+        "MessageRetentionPeriod": _seconds(DEAD_LETTER_RETENTION if holds_dead_letters else RETENTION),
+        "ReceiveMessageWaitTimeSeconds": _seconds(defaults.wait_time),
+        "MaximumMessageSize": str(limits.MAX_MESSAGE_BYTES),
     }
-    if standard.kms_key is None:
+    if defaults.kms_key is None:
         wanted["SqsManagedSseEnabled"] = "true"
     else:
-        wanted["KmsMasterKeyId"] = standard.kms_key
+        wanted["KmsMasterKeyId"] = defaults.kms_key
     if spec.fifo:
         # High throughput: SQS's limits then hold for each group, not for the queue.
         wanted |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}

@@ -1,18 +1,14 @@
-"""What SQS says of a queue: read once at start, and judged."""
+"""Reads at start what SQS says of a queue, and warns of what is odd about it."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from mcp_queue.adapters.sqs.api.client import SqsClient
 from mcp_queue.adapters.sqs.api.errors import MissingQueueError
 from mcp_queue.adapters.sqs.api.limits import MAX_MESSAGE_BYTES
 from mcp_queue.domain.errors import QueueError, QueueSetupError
-from mcp_queue.domain.queues import QueueSpec
-
-#: How many receives one attempt may take on a FIFO queue: every wait of a group's head is one, of its followers too.
-RECEIVES_PER_ATTEMPT: Final = 10
+from mcp_queue.domain.queues import FIFO_RECEIVES_PER_ATTEMPT, QueueSpec, fifo_receives_needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +68,11 @@ def _policy_warnings(name: str, spec: QueueSpec, info: QueueInfo, policy: Redriv
     found = []
     if info.fifo != policy.target_arn.endswith(".fifo"):
         found.append(f"{name}: SQS cannot move messages to {policy.target_arn}, a queue of another kind")
-    wanted = RECEIVES_PER_ATTEMPT * (spec.max_retries + 1)
+    wanted = fifo_receives_needed(spec.max_retries)
     if info.fifo and policy.max_receive_count < wanted:
         found.append(
-            f"{name}: maxReceiveCount {policy.max_receive_count} is under {wanted}, ten for each attempt: healthy tasks"
-            " may reach the dead-letter queue"
+            f"{name}: maxReceiveCount {policy.max_receive_count} is under {wanted}, {FIFO_RECEIVES_PER_ATTEMPT} for"
+            " each attempt: healthy tasks may reach the dead-letter queue"
         )
     elif not info.fifo and policy.max_receive_count != spec.max_receive_count:
         found.append(
@@ -117,5 +113,5 @@ def read_redrive(text: str | None) -> RedrivePolicy | None:
     if not text:
         return None
     policy = json.loads(text)
-    # SQS writes the count as a number, other tools that speak its protocol as a string.
+    # SQS writes the count as a number, other context that speak its protocol as a string.
     return RedrivePolicy(target_arn=policy["deadLetterTargetArn"], max_receive_count=int(policy["maxReceiveCount"]))

@@ -51,9 +51,9 @@ class Bench:
             random=lambda: 1.0,
         )
 
-    def submit(self, *entries: str, lane: str | None = None, size: int = 0) -> list[asyncio.Task[str]]:
+    def submit(self, *entries: str, group: str | None = None, size: int = 0) -> list[asyncio.Task[str]]:
         """Submit entries at the same time."""
-        return [asyncio.create_task(self.batcher.submit(entry, lane=lane, size=size)) for entry in entries]
+        return [asyncio.create_task(self.batcher.submit(entry, group=group, size=size)) for entry in entries]
 
 
 async def turns() -> None:
@@ -228,15 +228,15 @@ async def test_an_entry_whose_caller_has_gone_is_not_sent() -> None:
     assert [["a"], ["c"]] == bench.calls.batches
 
 
-class TestLanes:
+class TestGroups:
     """Entries whose order matters."""
 
-    async def test_one_call_of_a_lane_is_under_way(self) -> None:
-        """The second waits for the first, in order; other lanes do not."""
+    async def test_one_call_of_a_group_is_under_way(self) -> None:
+        """The second waits for the first, in order; other groups do not."""
         bench = Bench(entries=2)
-        lane = bench.submit("a1", "a2", "a3", "a4", lane="a")
+        group = bench.submit("a1", "a2", "a3", "a4", group="a")
         await turns()
-        other = bench.submit("b1", lane="b")
+        other = bench.submit("b1", group="b")
         await turns()
         assert [["a1", "a2"], ["b1"]] == bench.calls.batches
         bench.calls.accept(1)
@@ -245,23 +245,23 @@ class TestLanes:
         bench.calls.accept(0)
         await turns()
         bench.calls.accept(2)
-        await asyncio.gather(*lane, *other)
+        await asyncio.gather(*group, *other)
         assert ["a3", "a4"] == bench.calls.batches[2]
 
-    async def test_lanes_share_a_call(self) -> None:
-        """Few entries of many lanes still fill a batch."""
+    async def test_groups_share_a_call(self) -> None:
+        """Few entries of many groups still fill a batch."""
         bench = Bench()
-        submitted = [task for lane in "abc" for task in bench.submit(lane, lane=lane)]
+        submitted = [task for group in "abc" for task in bench.submit(group, group=group)]
         await turns()
         assert [["a", "b", "c"]] == bench.calls.batches
         bench.calls.accept(0)
         await asyncio.gather(*submitted)
 
-    async def test_a_lane_that_was_used_once_can_be_used_again(self) -> None:
-        """Lanes come and go."""
+    async def test_a_group_that_was_used_once_can_be_used_again(self) -> None:
+        """Groups come and go."""
         bench = Bench()
         for index in range(2):
-            (submitted,) = bench.submit("a", lane="a")
+            (submitted,) = bench.submit("a", group="a")
             await turns()
             bench.calls.accept(index)
             assert "A" == await submitted
@@ -269,7 +269,7 @@ class TestLanes:
     async def test_an_entry_behind_which_another_was_accepted_is_not_tried_again(self) -> None:
         """It would come after what it was sent before."""
         bench = Bench()
-        early, late = bench.submit("a1", "a2", lane="a")
+        early, late = bench.submit("a1", "a2", group="a")
         await turns()
         bench.calls.answer(0, ThrottledError(), "A2")
         assert "A2" == await late
@@ -277,10 +277,10 @@ class TestLanes:
             await early
         assert 1 == len(bench.calls.batches)
 
-    async def test_entries_at_the_end_of_a_lane_are_tried_again_in_order(self) -> None:
+    async def test_entries_at_the_end_of_a_group_are_tried_again_in_order(self) -> None:
         """Nothing has overtaken them."""
         bench = Bench()
-        submitted = bench.submit("a1", "a2", "a3", lane="a")
+        submitted = bench.submit("a1", "a2", "a3", group="a")
         await turns()
         bench.calls.answer(0, "A1", ThrottledError(), ThrottledError())
         await bench.clock.advance(timedelta(seconds=1))
@@ -288,18 +288,18 @@ class TestLanes:
         assert ["A1", "A2", "A3"] == await asyncio.gather(*submitted)
         assert ["a2", "a3"] == bench.calls.batches[1]
 
-    async def test_a_lane_goes_on_after_entries_whose_callers_have_gone(self) -> None:
-        """An abandoned head does not hold its lane."""
+    async def test_a_group_goes_on_after_entries_whose_callers_have_gone(self) -> None:
+        """An abandoned head does not hold its group."""
         bench = Bench(partial_calls=1)
-        first = bench.submit("x", lane="other")
+        first = bench.submit("x", group="other")
         await turns()
-        (gone,) = bench.submit("a1", lane="a")
+        (gone,) = bench.submit("a1", group="a")
         await turns()
         gone.cancel()
         await turns()
         bench.calls.accept(0)
         await turns()
-        (submitted,) = bench.submit("a2", lane="a")
+        (submitted,) = bench.submit("a2", group="a")
         await turns()
         bench.calls.accept(1)
         assert "A2" == await submitted

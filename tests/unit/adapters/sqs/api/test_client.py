@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from mcp_queue.adapters.sqs.api.client import POLL_GRACE, Polls, SqsClient
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, SqsClient
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.clock import NOW
@@ -124,7 +124,7 @@ class TestPolls:
         """Its connections cannot be trusted."""
         clients = Clients()
         clients.service.act = hang
-        async with Polls(clients.make, clients.metrics) as polls:
+        async with PollingClient(clients.make, clients.metrics) as polls:
             with pytest.raises(UnansweredError):
                 await polls.receive({}, OVER)
             clients.service.act = answer
@@ -144,7 +144,7 @@ class TestPolls:
             await opened.wait()
             return ANSWER
 
-        async with Polls(clients.make, clients.metrics) as polls:
+        async with PollingClient(clients.make, clients.metrics) as polls:
             clients.service.act = wait
             other = asyncio.create_task(polls.receive({}, timedelta(seconds=20)))
             await reached.wait()
@@ -160,7 +160,7 @@ class TestPolls:
         """A network that is down is no reason for a client for each poll."""
         clients = Clients()
         clients.service.act = hang
-        async with Polls(clients.make, clients.metrics) as polls:
+        async with PollingClient(clients.make, clients.metrics) as polls:
             results = await asyncio.gather(*(polls.receive({}, OVER) for _ in range(5)), return_exceptions=True)
         assert [UnansweredError] * 5 == [type(result) for result in results]
         assert 2 == len(clients.made)
@@ -169,7 +169,7 @@ class TestPolls:
         """An answer came, so that the connection is good."""
         clients = Clients()
         clients.service.act = failing(client_error("QueueDoesNotExist"))
-        async with Polls(clients.make, clients.metrics) as polls:
+        async with PollingClient(clients.make, clients.metrics) as polls:
             with pytest.raises(BackendUnavailableError, match="QueueDoesNotExist"):
                 await polls.receive({}, NOW)
             assert 1 == len(clients.made)

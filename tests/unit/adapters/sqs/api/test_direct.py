@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import EndpointConnectionError
 
-from mcp_queue.adapters.sqs.api.direct import Direct, Endpoint, SigV4Signer, endpoint_of
+from mcp_queue.adapters.sqs.api.direct import DirectTransport, Endpoint, SigV4Signer, endpoint_of
 from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 
@@ -62,10 +62,10 @@ class Connections:
         return self.outcome
 
 
-def direct(outcome: Answer | Exception) -> tuple[Direct, Connections]:
+def direct(outcome: Answer | Exception) -> tuple[DirectTransport, Connections]:
     """Return direct calls whose requests end in ``outcome``."""
     connections = Connections(outcome)
-    calls = Direct(connections, AioCredentials("AKID", "secret"), FakeClock(START))  # type: ignore[arg-type]  # it stands for aiobotocore's
+    calls = DirectTransport(connections, AioCredentials("AKID", "secret"), FakeClock(START))  # type: ignore[arg-type]  # it stands for aiobotocore's
     calls.learn(Prepared(URL, {"Authorization": AUTHORIZATION}))
     return calls, connections
 
@@ -129,7 +129,7 @@ class TestLearning:
 
     async def test_before_botocore_has_sent_anything_it_has_to_ask(self) -> None:
         """Nobody knows yet where SQS is."""
-        calls = Direct(Connections(Answer(200, b"{}")), AioCredentials("a", "b"), FakeClock())  # type: ignore[arg-type]  # it stands for aiobotocore's
+        calls = DirectTransport(Connections(Answer(200, b"{}")), AioCredentials("a", "b"), FakeClock())  # type: ignore[arg-type]  # it stands for aiobotocore's
         assert await calls.call("SendMessageBatch", {}) is None
 
 

@@ -6,12 +6,12 @@ import pytest
 from botocore.loaders import Loader
 
 from mcp_queue.adapters.sqs.api.errors import (
-    MEANINGS,
+    ERROR_MAPPINGS,
     ThrottledError,
     canonical,
-    meaning_of,
-    of_answer,
-    of_entry,
+    error_of_entry,
+    error_of_response,
+    mapping_of,
     translated,
 )
 from mcp_queue.domain.errors import (
@@ -33,8 +33,8 @@ def modelled_codes() -> list[str]:
 @pytest.mark.parametrize("code", modelled_codes())
 def test_every_error_of_the_service_has_a_meaning(code: str) -> None:
     """No error that SQS documents is left to chance."""
-    assert code in MEANINGS
-    assert issubclass(MEANINGS[code].error, QueueError)
+    assert code in ERROR_MAPPINGS
+    assert issubclass(ERROR_MAPPINGS[code].error, QueueError)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_throttling_is_to_be_tried_again(code: str) -> None:
 def test_a_key_that_cannot_be_used_is_the_operators_concern(code: str) -> None:
     """The caller may try later, and an alert can be set on the outcome."""
     assert isinstance(translated(code, "no"), BackendUnavailableError)
-    assert "kms" == meaning_of(code).outcome
+    assert "kms" == mapping_of(code).outcome
 
 
 def test_a_second_purge_says_when_to_come_back() -> None:
@@ -100,7 +100,7 @@ def test_a_second_purge_says_when_to_come_back() -> None:
 
 def test_an_unknown_refusal_is_the_operators_concern() -> None:
     """Missing permissions have many names; none of them is the fault of a task."""
-    error, outcome = of_answer(client_error("AccessDeniedException"))
+    error, outcome = error_of_response(client_error("AccessDeniedException"))
     assert isinstance(error, BackendUnavailableError)
     assert not isinstance(error, ThrottledError)
     assert "operator" == outcome
@@ -108,24 +108,24 @@ def test_an_unknown_refusal_is_the_operators_concern() -> None:
 
 def test_an_unknown_failure_of_the_service_is_to_be_tried_again() -> None:
     """A status of 500 or more says that it is nobody's fault here."""
-    error, outcome = of_answer(client_error("Mystery", status=503))
+    error, outcome = error_of_response(client_error("Mystery", status=503))
     assert isinstance(error, ThrottledError)
     assert "failed" == outcome
 
 
 def test_an_error_keeps_the_words_of_the_service() -> None:
     """People read them in logs."""
-    error, _ = of_answer(client_error("QueueDoesNotExist", "The specified queue does not exist."))
+    error, _ = error_of_response(client_error("QueueDoesNotExist", "The specified queue does not exist."))
     assert "SQS: QueueDoesNotExist: The specified queue does not exist." == str(error)
 
 
 def test_an_entry_that_the_service_takes_the_blame_for_is_to_be_tried_again() -> None:
     """``SenderFault: false`` counts for more than the code."""
-    error = of_entry({"Id": "0", "SenderFault": False, "Code": "InvalidParameterValue", "Message": "?"})
+    error = error_of_entry({"Id": "0", "SenderFault": False, "Code": "InvalidParameterValue", "Message": "?"})
     assert isinstance(error, ThrottledError)
 
 
 def test_an_entry_that_the_sender_is_to_blame_for_is_not_tried_again() -> None:
     """It would fail again."""
-    error = of_entry({"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "no"})
+    error = error_of_entry({"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "no"})
     assert isinstance(error, InvalidTaskError)

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
+from mcp_queue.domain.dead_letters.notes import failure_notes
 from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import InvalidTaskError, TaskTooLargeError
-from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer, format_time
+from mcp_queue.domain.formats.serialization import MessageFacts, TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.domain.task import Task
 
@@ -34,11 +35,7 @@ def attributes_of(task: Task) -> dict[str, str]:
 
 def attributes_of_raw(dead_letter: DeadLetterMessage) -> dict[str, str]:
     """Return the attributes of a dead letter whose body is not a task."""
-    return {
-        "failure_reason": dead_letter.reason,
-        "failed_at": format_time(dead_letter.failed_at),
-        "original_queue": dead_letter.original_queue,
-    }
+    return failure_notes(dead_letter.reason, dead_letter.failed_at, dead_letter.original_queue)
 
 
 def read_task(delivery: Delivery, spec: QueueSpec, serializer: TaskSerializer, now: datetime) -> None:
