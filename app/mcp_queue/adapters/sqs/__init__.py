@@ -1,1 +1,1 @@
-"""Amazon SQS: the one home of its client, its limits and its errors."""
+"""Amazon SQS: its client, limits, errors and queues."""

@@ -31,7 +31,7 @@ _CALLS_PER_QUEUE: Final = 20
 
 
 class SqsBackend:
-    """ClientFactory to SQS and the queues behind them, open between entering and leaving."""
+    """Connections to SQS and the queues behind them, open between entering and leaving."""
 
     def __init__(
         self,

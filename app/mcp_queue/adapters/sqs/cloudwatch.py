@@ -1,4 +1,4 @@
-"""The age of the oldest message as CloudWatch measures it: one of its metrics, no attribute of the queue."""
+"""Reads the age of a queue's oldest message from CloudWatch: it is a metric, not an attribute of the queue."""
 
 import logging
 from datetime import timedelta
@@ -19,10 +19,9 @@ _PERIOD: Final = timedelta(seconds=60)
 
 
 class CloudWatchAges:
-    """Asks CloudWatch, which bills every question, at most once a minute for each queue."""
+    """Asks CloudWatch, which bills every request, at most once a minute for each queue."""
 
     def __init__(self, cloudwatch: "CloudWatchClient", clock: Clock) -> None:
-        """Ask through ``cloudwatch``."""
         self._cloudwatch = cloudwatch
         self._clock = clock
         self._kept: dict[str, tuple[float, timedelta | None]] = {}

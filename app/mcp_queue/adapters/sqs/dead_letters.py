@@ -1,4 +1,4 @@
-"""Puts dead letters into the dead-letter queue of a queue."""
+"""Sends dead letters to a dead-letter queue at SQS."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ class DeadLetterWriter:
         self._payloads = payloads
 
     async def put(self, delivery: SqsDelivery, dead_letter: DeadLetterMessage) -> None:
-        """Send ``dead_letter``: as a task, or as the raw body of ``delivery`` where it is none or does not fit."""
+        """Send ``dead_letter`` as a task, or the raw body of ``delivery`` where it is not a task or does not fit."""
         message = None if dead_letter.task is None else await self._as_task(dead_letter, delivery)
         if message is None:
             await self._payloads.keep(delivery.wire)
@@ -34,7 +34,7 @@ class DeadLetterWriter:
         await self.channel.send(message)
 
     async def count(self) -> int | None:
-        """Return how many dead letters lie there, ``None`` where they are not of one queue alone."""
+        """Return the number of dead letters, ``None`` where the queue takes those of several queues."""
         return None if self._shared else sum(counts_of(await self.channel.attributes(*COUNTS)))
 
     async def _as_task(self, dead_letter: DeadLetterMessage, delivery: SqsDelivery) -> SqsMessage | None:

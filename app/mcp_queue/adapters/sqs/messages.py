@@ -65,7 +65,7 @@ class SqsDelivery(Delivery):
 
 
 def own(delivery: Delivery) -> SqsDelivery:
-    """Return ``delivery`` as what it is: this package made it."""
+    """Return ``delivery`` as the type that this package made it with."""
     assert isinstance(delivery, SqsDelivery), "a delivery is settled by the queue that it came from"
     return delivery
 
@@ -94,7 +94,7 @@ def task_dead_letter(
 
 
 def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: SqsDelivery, spec: QueueSpec) -> SqsMessage:
-    """Return the message that ``delivery`` came as, as a dead letter with the reason beside the body."""
+    """Return the message of ``delivery`` as a dead letter, with its notes beside the unchanged body."""
     reason = limits.clean(dead_letter.reason) or "unknown"
     written = failure_notes(reason, dead_letter.failed_at, dead_letter.original_queue)
     notes = {name: _text(value) for name, value in written.items()}
@@ -158,7 +158,7 @@ def _attribute_size(name: str, value: Attribute) -> int:
 
 
 def _deduplication_id(task: Task) -> str:
-    """Return the id of a first, direct send, or that of its generation.
+    """Return the deduplication id of a task: that of its first, direct send, or that of its generation.
 
     SQS swallows a second message of one id for 5 minutes: a task that was held until due, or is redriven, must not
     share its id with the send of another.

@@ -1,7 +1,7 @@
-"""Bodies that are too large for a message: put into a store, with a pointer in their place.
+"""Stores bodies that are too large for a message, with a pointer in their place.
 
-The pointer's form is that of the Amazon SQS Extended Client Library, so that its Java and Python versions read what
-this writes and the other way round.
+The pointer has the form of the Amazon SQS Extended Client Library: its Java and Python versions read it, and the other
+way round.
 """
 
 from dataclasses import replace
@@ -19,14 +19,14 @@ _OLD_POINTER_CLASS = "com.amazon.sqs.javamessaging.MessageS3Pointer"
 
 
 class UnreadablePayloadError(InvalidTaskError):
-    """The message points to a body that cannot be had."""
+    """The message points to a body that cannot be read."""
 
 
 class Payloads:
     """Moves bodies of one queue to the store and back; without a bucket, large ones are refused."""
 
     def __init__(self, store: PayloadStore | None, bucket: str | None) -> None:
-        """Keep large bodies in ``bucket``; read them from wherever the store lets."""
+        """Store large bodies in ``bucket``; read them from every bucket that ``store`` allows."""
         self._store = store
         self._bucket = bucket
 
@@ -49,7 +49,7 @@ class Payloads:
 
     @staticmethod
     def stored(message: SqsMessage) -> bool:
-        """Whether the true body lies elsewhere, or should."""
+        """Return whether the body of ``message`` is a pointer, or should be one."""
         return SIZE_ATTRIBUTE in message.attributes or _OLD_SIZE_ATTRIBUTE in message.attributes
 
     async def body_of(self, message: SqsMessage) -> str:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How long a message is put off whose body the payload store cannot give at the moment.
+#: How long a message is deferred while the payload store cannot return its body.
 PAYLOAD_PAUSE: Final = timedelta(seconds=30)
-#: How long closing waits for polls that nobody waits for any more, to give back what they bring.
+#: How long closing waits for polls whose caller was cancelled, to give back their messages.
 CLOSE_GRACE: Final = timedelta(seconds=2)
 
 ReturnUnread = Callable[[SqsDelivery, timedelta], Awaitable[None]]
 
 
 class SqsReceiver:
-    """Receives from one queue. What nobody can take any more is given back."""
+    """Receives from one queue, and gives back messages whose receiver was cancelled."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class SqsReceiver:
     async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
         """Receive as the port describes it.
 
-        A poll cannot be called off at SQS: cancelled, it would still hide what it was about to bring. So it goes on
-        by itself when its caller is cancelled, and its messages are given back.
+        SQS cannot cancel a poll: it would still hide the messages that it was about to return. So the poll goes on when
+        its caller is cancelled, and its messages are given back.
         """
         poll = asyncio.create_task(self._poll(min(limit, MAX_BATCH_ENTRIES), min(wait, MAX_WAIT)))
         self._track(poll)
@@ -68,7 +68,7 @@ class SqsReceiver:
             raise
 
     async def aclose(self) -> None:
-        """Wait a little for polls whose caller has gone, then call them off."""
+        """Wait briefly for polls whose caller was cancelled, then cancel them."""
         late: set[asyncio.Task[Any]] = set()
         while self._under_way and not late:
             _, late = await asyncio.wait(self._under_way, timeout=CLOSE_GRACE.total_seconds())

@@ -25,11 +25,11 @@ _BACKOFF: Final = ExponentialBackoff(timedelta(milliseconds=200), timedelta(seco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """Bounds of a batcher.
+    """The limits of a batcher.
 
-    ``partial_calls``: while so many calls are under way, only full batches start. Fewer leave an idle queue's first
-    entries without company; more spread a busy queue's entries over many small calls.
-    ``budget``: the longest an entry waits for its verdict, tries included. ``tries`` counts the first one.
+    ``partial_calls``: while this many calls are under way, only full batches start. A lower number sends the first
+    entries of an idle queue alone; a higher one spreads the entries of a busy queue over many small calls.
+    ``budget``: the longest that an entry waits for its answer, tries included. ``tries`` counts the first one.
     """
 
     entries: int = MAX_BATCH_ENTRIES
@@ -54,10 +54,10 @@ class _Group(Generic[Entry, Answer]):
 
 
 class Batcher(Generic[Entry, Answer]):
-    """Collects entries while calls are under way; an idle one sends at once.
+    """Collects entries while calls are under way; an idle batcher sends at once.
 
-    Entries of one group are sent in order, with one call of it under way; entries without a group are free. An entry
-    that SQS throttled is tried again, unless a later one of its group was accepted: that would change their order.
+    Entries of one group are sent in order, one call at a time; entries without a group have no order. An entry that SQS
+    throttled is tried again, unless a later one of its group was accepted: that would change their order.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Batcher(Generic[Entry, Answer]):
         limits: BatchLimits,
         random: Callable[[], float],
     ) -> None:
-        """Send batches by ``call``; ``random`` in [0, 1) spreads further tries."""
+        """Send batches by ``call``; ``random`` in [0, 1) spreads the delays before further tries."""
         self._call = call
         self._clock = clock
         self._limits = limits

@@ -1,4 +1,4 @@
-"""The calls on one queue at SQS, single ones collected into batches."""
+"""Makes the calls on one queue at SQS, single ones collected into batches."""
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _SENDS: Final = BatchLimits()
-# Nobody waits for these as a client waits for its answer, so that they may go in fuller batches.
+# No client waits for these, so they may go in fuller batches.
 _SETTLEMENTS: Final = BatchLimits(partial_calls=1)
 
 
@@ -32,7 +32,7 @@ class _Hide:
 
 
 class Channel:
-    """One queue at SQS. Sends, deletes and visibility changes go in batches, whoever asks for them."""
+    """One queue at SQS. All its sends, deletes and visibility changes go in batches."""
 
     def __init__(
         self,
@@ -44,7 +44,6 @@ class Channel:
         metrics: CallMetrics,
         random: Callable[[], float],
     ) -> None:
-        """Call SQS through ``calls``, and ``polls`` for receiving."""
         self.info = info
         self._calls = calls
         self._polls = polls
@@ -56,7 +55,7 @@ class Channel:
         self._hides: Batcher[_Hide, None] = Batcher(self._hide_batch, clock=clock, limits=_SETTLEMENTS, random=random)
 
     async def send(self, message: SqsMessage) -> str:
-        """Send a message; return SQS's id of it. Of one FIFO group, messages go in the order of the calls.
+        """Send a message; return its id at SQS. Messages of one FIFO group go in the order of the calls.
 
         Raises:
             InvalidTaskError: SQS refuses it.
@@ -70,7 +69,7 @@ class Channel:
         return await self._sends.submit(message, size=message.size, group=group)
 
     async def delete(self, handle: str) -> None:
-        """Delete a received message; raises ``VisibilityTimeoutError`` where SQS knows its lease to be lost."""
+        """Delete a received message; raises ``VisibilityTimeoutError`` where SQS knows that its lease is lost."""
         await self._deletes.submit(handle)
 
     async def hide(self, handle: str, seconds: int) -> None:
@@ -114,7 +113,7 @@ class Channel:
         await self._call("PurgeQueue")
 
     async def aclose(self) -> None:
-        """Return when nothing is under way any more."""
+        """Refuse what waits, and return when no call is under way."""
         for batcher in (self._sends, self._deletes, self._hides):
             await batcher.aclose()
 
@@ -153,7 +152,7 @@ class Channel:
         *,
         of_handle: bool = False,
     ) -> list[Answer | QueueError]:
-        """Return each entry's own verdict: the call's HTTP 200 says nothing of them."""
+        """Return each entry's own verdict: the call's HTTP 200 says nothing about them."""
         self._metrics.sqs_batch(operation, count)
         verdicts: list[Answer | QueueError] = [UnansweredError("SQS gave no verdict")] * count
         for entry in answer.get("Successful", ()):

@@ -1,4 +1,4 @@
-"""ClientFactory to SQS: made once, kept open, every call within a deadline and counted."""
+"""Makes clients of SQS that are kept open; every call has a deadline and is counted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +35,7 @@ _READ_TIMEOUT = 6
 
 
 class CallMetrics(Protocol):
-    """What is counted of the traffic with SQS."""
+    """Counts the calls to SQS."""
 
     def sqs_call(self, operation: str, outcome: str) -> None:
         """Count a call, or an entry that failed within one.
@@ -60,7 +60,6 @@ class SqsClient:
         close: Callable[[], Awaitable[None]],
         direct: DirectTransport | None = None,
     ) -> None:
-        """Call through ``sqs``, which ``close`` closes, and past most of it by ``direct``."""
         self._sqs = sqs
         self._metrics = metrics
         self._close = close
@@ -102,10 +101,9 @@ class SqsClient:
 
 
 class ClientFactory:
-    """Makes clients: credentials, region and endpoint come from AWS's own chain where they are not given."""
+    """Makes clients. Credentials, region and endpoint come from AWS's own chain where they are not given."""
 
     def __init__(self, *, region: str | None, endpoint_url: str | None, metrics: CallMetrics, clock: Clock) -> None:
-        """Keep what every client shares."""
         self._clock = clock
         self._session = aws_session()
         self._region = region
@@ -113,7 +111,7 @@ class ClientFactory:
         self._metrics = metrics
 
     async def client(self, *, connections: int, retry: bool = True, read_timeout: float = _READ_TIMEOUT) -> SqsClient:
-        """Return a new client of at most ``connections``; with ``retry`` the transport's failures are tried again."""
+        """Return a new client of at most ``connections``; with ``retry`` botocore retries failures of the transport."""
         config = AioConfig(
             connect_timeout=_CONNECT_TIMEOUT,
             read_timeout=read_timeout,
@@ -125,10 +123,10 @@ class ClientFactory:
         sqs = await stack.enter_async_context(
             self._session.create_client("sqs", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
         )
-        return SqsClient(sqs, self._metrics, stack.aclose, await self._direct(sqs))
+        return SqsClient(sqs, self._metrics, stack.aclose, await self._direct_transport(sqs))
 
     async def _fill_in(self) -> None:
-        """Let an emulator, which is what plain http means, be used where nothing of AWS is set up."""
+        """Fill in region and credentials for an emulator, which plain http means, where none are configured."""
         if self._endpoint_url is None or not self._endpoint_url.startswith("http://"):
             return
         if self._region is None and self._session.get_config_variable("region") is None:
@@ -136,30 +134,29 @@ class ClientFactory:
         if await self._session.get_credentials() is None:
             self._session.set_credentials(_ANY_KEY, _ANY_KEY)
 
-    async def _direct(self, sqs: "SQSClient") -> DirectTransport | None:
+    async def _direct_transport(self, sqs: "SQSClient") -> DirectTransport | None:
         credentials = await self._session.get_credentials()
         if credentials is None:
             return None
         endpoint: Any = sqs._endpoint  # type: ignore[attr-defined]  # noqa: SLF001  # botocore gives its connections no public name
         direct = DirectTransport(endpoint.http_session, credentials, self._clock)
-        sqs.meta.events.register("before-send.sqs", direct.learn)
+        sqs.meta.events.register("before-send.sqs", direct.learn_endpoint)
         return direct
 
     def cloudwatch(self) -> AbstractAsyncContextManager["CloudWatchClient"]:
-        """Return a client of CloudWatch, to be entered. It is found by AWS's own chain, whatever SQS's endpoint is."""
+        """Return a client of CloudWatch, to be entered. Its endpoint is AWS's own, whatever that of SQS is."""
         config = AioConfig(connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT, retries={"mode": "standard"})
         return self._session.create_client("cloudwatch", region_name=self._region, config=config)
 
 
 class PollingClient:
-    """The client of the long polls, so that they never keep a send or a delete waiting for a connection.
+    """Makes the long polls on connections of their own, so that no send or delete waits behind a poll.
 
-    A poll that hangs is abandoned, and the client with it: a new one takes its place, and the old one is closed when
+    A poll that hangs is abandoned together with its client. A new client replaces it, and the old one is closed when
     its other polls have ended.
     """
 
     def __init__(self, make: Callable[[], Awaitable[SqsClient]], metrics: CallMetrics) -> None:
-        """Take clients from ``make``."""
         self._make = make
         self._metrics = metrics
         self._replacing = asyncio.Lock()

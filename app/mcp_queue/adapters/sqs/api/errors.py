@@ -1,4 +1,4 @@
-"""What the errors of SQS mean here: one table, read by code."""
+"""Maps the error codes of SQS to the product's errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class UnansweredError(BackendUnavailableError):
 
 
 class MissingQueueError(BackendUnavailableError):
-    """There is no such queue at SQS, or not for these credentials."""
+    """SQS has no such queue, or hides it from these credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ _THROTTLED = ErrorMapping(ThrottledError, "throttled")
 _KEYS = ErrorMapping(BackendUnavailableError, "kms")
 _OPERATOR = ErrorMapping(BackendUnavailableError, "operator")
 _FAILED = ErrorMapping(ThrottledError, "failed")
-# Nobody's request can cause these while the limits in this package are kept.
+# No request causes these while this package keeps the limits.
 _DEFECT = ErrorMapping(QueueError, "defect")
 _UNSUPPORTED = ErrorMapping(NotSupportedError)
 
@@ -117,7 +117,7 @@ def canonical(code: str) -> str:
 
 
 def mapping_of(code: str, status: int = 400) -> ErrorMapping:
-    """Return what ``code`` means; an unknown one is the operator's (permissions, signatures), or a failure of SQS."""
+    """Return the mapping of ``code``; an unknown one is the operator's (permissions, signatures) or a failure of SQS."""
     return ERROR_MAPPINGS.get(canonical(code)) or (_FAILED if status >= _SERVER_FAULT else _OPERATOR)
 
 

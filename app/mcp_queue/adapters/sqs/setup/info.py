@@ -53,7 +53,7 @@ async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
 
 
 def warnings_of(spec: QueueSpec, info: QueueInfo, dead_letters: QueueInfo | None) -> list[str]:
-    """Return what is odd about a queue that tasks are consumed from, in words for the operator."""
+    """Return warnings for the operator about a queue that tasks are consumed from."""
     name = f"queue {spec.name!r}"
     if info.redrive is None:
         found = [f"{name} has no redrive policy at SQS: a task that kills every consumer is caught by them alone"]
@@ -82,7 +82,7 @@ def _policy_warnings(name: str, spec: QueueSpec, info: QueueInfo, policy: Redriv
 
 
 async def url_of(client: SqsClient, address: str) -> str:
-    """Return the URL of a queue that is known by URL, which is not asked for, by ARN or by name.
+    """Return the URL of a queue that is given by URL, ARN or name; SQS is asked only for the latter two.
 
     Raises:
         MissingQueueError: there is none of that ARN or name.

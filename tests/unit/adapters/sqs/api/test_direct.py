@@ -66,7 +66,7 @@ def direct(outcome: Answer | Exception) -> tuple[DirectTransport, Connections]:
     """Return direct calls whose requests end in ``outcome``."""
     connections = Connections(outcome)
     calls = DirectTransport(connections, AioCredentials("AKID", "secret"), FakeClock(START))  # type: ignore[arg-type]  # it stands for aiobotocore's
-    calls.learn(Prepared(URL, {"Authorization": AUTHORIZATION}))
+    calls.learn_endpoint(Prepared(URL, {"Authorization": AUTHORIZATION}))
     return calls, connections
 
 
