@@ -13,15 +13,14 @@ import pytest
 import yaml
 
 from mcp_queue.config import Settings, load_settings
-from mcp_queue.domain.queues import QueueKind
 from tests.support import localstack
 from tests.support.settings import known_variables
 from tests.support.stack import ROOT
 from tests.support.tools import output_of, program
 
 COMPOSE = ROOT / "docker-compose.yml"
-INIT = ROOT / "deploy" / "localstack" / "init-queues.py"
-APP = ("gateway", "consumer", "migrate")
+INIT = ROOT / "deploy" / "localstack" / "create-bucket.py"
+APP = ("gateway", "consumer", "queues", "migrate")
 #: What the images of others listen on, by their documentation.
 LISTENING = {"localstack": {4566}, "postgres": {5432}, "prometheus": {9090}, "grafana": {3000}, "jaeger": {16686, 4318}}
 #: Read by the libraries themselves, not by our settings.
@@ -64,6 +63,7 @@ def test_published_ports_are_listened_on(services: dict[str, Any]) -> None:
         **LISTENING,
         "gateway": {settings.gateway.port},
         "consumer": {settings.consumer.port},
+        "queues": set(),
         "migrate": set(),
     }
     for name, service in services.items():
@@ -126,8 +126,9 @@ def test_every_service_is_waited_for_until_it_is_healthy(services: dict[str, Any
         assert name in APP or "healthcheck" in service, name
     for name in ("gateway", "consumer"):
         conditions = {other: need["condition"] for other, need in services[name]["depends_on"].items()}
-        assert {"localstack": "service_healthy", "migrate": "service_completed_successfully"} == conditions
-    assert "service_healthy" == services["migrate"]["depends_on"]["postgres"]["condition"]
+        assert dict.fromkeys(("queues", "migrate"), "service_completed_successfully") == conditions
+    for name, other in (("queues", "localstack"), ("migrate", "postgres")):
+        assert "service_healthy" == services[name]["depends_on"][other]["condition"]
 
 
 def test_the_application_is_contained_and_may_drain(services: dict[str, Any]) -> None:
@@ -158,10 +159,10 @@ def test_the_settings_start_without_a_warning(services: dict[str, Any], name: st
     assert () == stack_settings(services, name).warnings
 
 
-def test_the_script_creates_the_queues_of_the_settings(
+def test_the_script_creates_the_bucket_of_the_settings(
     services: dict[str, Any], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kind, visibility timeout and redrive policy are the configured ones; to run it again changes nothing."""
+    """The queues are made by the service that applies the settings; to run the script again changes nothing."""
     server = localstack.of_session(request.config)
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
@@ -169,20 +170,7 @@ def test_the_script_creates_the_queues_of_the_settings(
     for _ in range(2):
         exec(compile(INIT.read_bytes(), INIT, "exec"), {})  # LocalStack runs it in just this way
 
-    sqs = client("sqs")
-    found = {}
-    for spec in settings.queues:
-        url = sqs.get_queue_url(QueueName=spec.url)["QueueUrl"]
-        found[spec.name] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    for spec in settings.queues:
-        attributes = found[spec.name]
-        assert (spec.kind is QueueKind.FIFO) == (attributes.get("FifoQueue") == "true"), spec.name
-        if spec.dead_letter_queue is None:
-            continue
-        policy = json.loads(attributes["RedrivePolicy"])
-        assert found[spec.dead_letter_queue]["QueueArn"] == policy["deadLetterTargetArn"]
-        assert spec.max_receive_count == int(policy["maxReceiveCount"])
-        assert spec.visibility_timeout == timedelta(seconds=int(attributes["VisibilityTimeout"]))
+    assert ["queues", "apply"] == services["queues"]["command"]
     buckets = {spec.payload_bucket for spec in settings.queues} - {None}
     assert buckets <= {bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]}
 

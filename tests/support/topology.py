@@ -24,9 +24,12 @@ class Topology:
 async def running_topology(directory: Path, localstack: LocalStack, ledger_url: str) -> AsyncIterator[Topology]:
     """Create the queues, migrate the ledger, and start gateway, consumer and Prometheus, in the order of the stack."""
     aws = localstack.environment()
-    output_of(sys.executable, ROOT / "deploy" / "localstack" / "init-queues.py", env=aws)
+    deploy = ROOT / "deploy" / "localstack"
+    output_of(sys.executable, deploy / "create-bucket.py", env=aws)
+    configured = {**aws, "QUEUE_CONFIG": str(deploy / "mcp-queue.yaml")}
+    output_of(sys.executable, "-m", "mcp_queue", "queues", "apply", cwd=ROOT, env=configured)
     output_of(sys.executable, "-m", "mcp_queue", "ledger", "migrate", cwd=ROOT, env={"LEDGER_URL": ledger_url})
-    settings = (ROOT / "deploy" / "localstack" / "mcp-queue.yaml").read_text()
+    settings = (deploy / "mcp-queue.yaml").read_text()
     # A drain awaits open polls, which would keep the tests waiting.
     variables = {**aws, "LEDGER_URL": ledger_url, "SQS_WAIT_TIME_SECONDS": "1s"}
     async with running_stack(directory, settings, **variables) as stack:

@@ -117,7 +117,7 @@ def canonical(code: str) -> str:
 
 
 def mapping_of(code: str, status: int = 400) -> ErrorMapping:
-    """Return the mapping of ``code``; an unknown one is the operator's (permissions, signatures) or a failure of SQS."""
+    """Return the mapping of ``code``; an unknown code is for the operator (permissions) or a failure of SQS."""
     return ERROR_MAPPINGS.get(canonical(code)) or (_FAILED if status >= _SERVER_FAULT else _OPERATOR)
 
 
