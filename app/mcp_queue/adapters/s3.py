@@ -53,7 +53,6 @@ class S3PayloadStore(PayloadStore):
         self._endpoint_url = endpoint_url
 
     async def __aenter__(self) -> Self:
-        """Connect. Nothing is asked of S3 yet."""
         session = aws_session()
         config = AioConfig(connect_timeout=3, read_timeout=6, retries={"mode": "standard"})
         async with AsyncExitStack() as stack:
@@ -67,7 +66,6 @@ class S3PayloadStore(PayloadStore):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect."""
         await self._stack.aclose()
 
     @override

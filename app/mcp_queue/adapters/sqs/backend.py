@@ -84,7 +84,6 @@ class SqsBackend:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the calls under way end, then disconnect."""
         await self._stack.aclose()
 
     def queue(self, name: str) -> Queue:

@@ -1,4 +1,4 @@
-"""What lies in the file, and how a connection to it is made."""
+"""Defines the tables of the embedded queue's file, and connects to it."""
 
 import sqlite3
 from datetime import timedelta
@@ -7,7 +7,7 @@ from threading import Event
 
 from mcp_queue.domain.errors import NotSupportedError
 
-# Upserts, partial indexes and JSON functions are older; 3.35 is what has been tried.
+# Upserts, partial indexes and JSON functions are older; 3.35 is the oldest that was tried.
 OLDEST_SQLITE = (3, 35, 0)
 
 # Switching a new file to its write-ahead log does not wait for another process that does the same.
@@ -85,7 +85,7 @@ _MIGRATIONS = (_VERSION_1,)
 
 
 def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
-    """Make sure that the library can do what is asked of it.
+    """Check that the SQLite library is new enough.
 
     Raises:
         NotSupportedError: it is too old.
@@ -98,7 +98,7 @@ def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None
 
 
 def prepare_file(path: Path, busy_timeout: timedelta) -> None:
-    """Make the file, or bring an older one to the present version. Other processes may do the same meanwhile.
+    """Create the file, or upgrade an older one. Other processes may do the same meanwhile.
 
     Raises:
         NotSupportedError: a newer version of the product wrote it, or its file system takes no write-ahead log.
@@ -115,7 +115,7 @@ def prepare_file(path: Path, busy_timeout: timedelta) -> None:
 
 
 def connect(path: Path, busy_timeout: timedelta) -> sqlite3.Connection:
-    """Return a connection whose commits are on the disk when they return."""
+    """Return a connection whose commits have reached the disk when they return."""
     connection = sqlite3.connect(
         path,
         timeout=busy_timeout.total_seconds(),

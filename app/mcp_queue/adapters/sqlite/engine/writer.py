@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from mcp_queue.adapters.batching import GroupCollector, GroupLimits, Submission
+from mcp_queue.adapters.batching import GroupCollector, PendingItem
 from mcp_queue.adapters.sqlite.engine.command import Outcome, WriteCommand
 from mcp_queue.adapters.sqlite.engine.executor import Executor, GroupOutcome
 from mcp_queue.adapters.sqlite.receive import LeasedRows, Receive
@@ -21,9 +21,9 @@ from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.ports import Clock
 
 # Rows of one transaction, about: later commands wait for their turn, and other processes for the lock.
-_LIMITS = GroupLimits(rows=2000)
+_HEAVIEST_GROUP = 2000
 
-_Group = Sequence["Submission[WriteCommand[Any], Any]"]
+_Group = Sequence["PendingItem[WriteCommand[Any], Any]"]
 
 
 class Writer:
@@ -37,7 +37,7 @@ class Writer:
         self._closed = True
         self._inbox: SimpleQueue[_Group | None] = SimpleQueue()
         self._collector: GroupCollector[WriteCommand[Any], Any] = GroupCollector(
-            self._inbox.put, _LIMITS, drop_cancelled=True
+            self._inbox.put, _HEAVIEST_GROUP, drop_cancelled=True
         )
         self._executor = Executor(path, clock, busy_timeout)
 
@@ -52,7 +52,7 @@ class Writer:
         """Apply ``command``; cancelling the future before its group has started withdraws the command."""
         if self._closed:
             raise BackendUnavailableError("the embedded queue is closed")
-        return self._submit(command)
+        return self._collector.submit(command, command.weight)
 
     async def receive(self, command: Receive) -> LeasedRows:
         """Lease messages. They are released if the caller was cancelled meanwhile."""
@@ -74,20 +74,17 @@ class Writer:
         self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _submit(self, command: WriteCommand[Outcome]) -> "asyncio.Future[Outcome]":
-        return self._collector.submit(command, rows=command.weight)
-
     def _release(self, leased: "asyncio.Future[LeasedRows]") -> None:
         if leased.exception() is not None:
             return
         for row in leased.result().rows:
             # Also while closing. Where it fails, the lease ends by itself.
-            released = self._submit(Release(Receipt(row.seq, leased.result().receipt)))
+            released = self._collector.submit(Release(Receipt(row.seq, leased.result().receipt)))
             released.add_done_callback(asyncio.Future.exception)
 
     def _work(self) -> None:
         while (group := self._inbox.get()) is not None:
-            outcome = self._executor.run([submission.item for submission in group])
+            outcome = self._executor.run([pending.item for pending in group])
             try:
                 self._loop.call_soon_threadsafe(self._finish, group, outcome)
             except RuntimeError:  # the loop is closed: no caller waits any more
@@ -95,11 +92,11 @@ class Writer:
         self._executor.close()
 
     def _finish(self, group: _Group, done: GroupOutcome) -> None:
-        for submission, outcome in zip(group, done.outcomes, strict=True):
+        for pending, outcome in zip(group, done.outcomes, strict=True):
             if isinstance(outcome, Exception):
-                submission.fail(outcome)
+                pending.fail(outcome)
             else:
-                submission.resolve(outcome)
+                pending.resolve(outcome)
         if done.woken:
             self._on_arrival(done.woken)
         self._collector.group_ended()

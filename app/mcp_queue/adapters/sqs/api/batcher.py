@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from mcp_queue.adapters.batching import Submission
+from mcp_queue.adapters.batching import PendingItem
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_MESSAGE_BYTES
 from mcp_queue.domain.errors import BackendUnavailableError, OverloadedError, QueueError
@@ -43,7 +43,7 @@ class BatchLimits:
 
 
 @dataclass(slots=True, eq=False)
-class _Pending(Submission[Entry, Answer]):
+class _Pending(PendingItem[Entry, Answer]):
     group: "_Group[Entry, Answer]"
 
 
@@ -118,7 +118,7 @@ class Batcher(Generic[Entry, Answer]):
         if group is None:
             group = self._groups[key] = _Group(key)
             self._ready.append(group)
-        pending = _Pending(entry, asyncio.get_running_loop().create_future(), 1, size, group)
+        pending = _Pending(entry, asyncio.get_running_loop().create_future(), size, group)
         group.waiting.append(pending)
         self._count += 1
         self._size += size

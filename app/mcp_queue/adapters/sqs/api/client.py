@@ -163,7 +163,6 @@ class PollingClient:
         self._under_way: dict[SqsClient, int] = {}
 
     async def __aenter__(self) -> Self:
-        """Make the first client."""
         self._current = await self._make()
         self._under_way[self._current] = 0
         return self
@@ -171,7 +170,6 @@ class PollingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close every client."""
         while self._under_way:
             client, _ = self._under_way.popitem()
             await client.aclose()

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.ledger.engine.group_commit import LIMITS, GroupCommit
+from mcp_queue.adapters.ledger.engine.group_commit import BYTES_OF_A_ROW, GroupCommit
 from mcp_queue.domain.errors import LedgerUnavailableError
 
 
@@ -63,16 +62,29 @@ async def test_what_comes_during_a_write_goes_together_in_the_next() -> None:
 
 async def test_lone_caller_never_lingers() -> None:
     """Waiting for company is for busy times: here it would last for ever."""
-    commit = GroupCommit(Writes().write, replace(LIMITS, linger=timedelta(hours=1)))
+    commit = GroupCommit(Writes().write, linger=timedelta(hours=1))
     for number in range(5):
         assert [number * 2] == list(await commit.submit([number]))
+
+
+async def test_callers_that_submit_again_at_once_do_not_linger() -> None:
+    """Only what came during the write shows that the ledger is busy."""
+    writes = Writes()
+    commit = GroupCommit(writes.write, linger=timedelta(hours=1))
+
+    async def submit_twice(number: int) -> None:
+        await commit.submit([number])
+        await commit.submit([number])
+
+    await asyncio.gather(*(submit_twice(number) for number in range(3)))
+    assert [[0, 1, 2], [0, 1, 2]] == writes.groups
 
 
 async def test_full_group_does_not_linger() -> None:
     """As soon as a group is full it is written, however long it might have waited."""
     writes = Writes()
     writes.open.clear()
-    commit = GroupCommit(writes.write, replace(LIMITS, rows=4, linger=timedelta(hours=1)))
+    commit = GroupCommit(writes.write, max_rows=4, linger=timedelta(hours=1))
     calls = [asyncio.ensure_future(commit.submit([number])) for number in range(3)]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -88,8 +100,12 @@ async def test_full_group_does_not_linger() -> None:
 async def test_large_items_close_a_group_by_their_size() -> None:
     """A statement has a bounded size, unless one submission alone is larger."""
     writes = Writes()
-    commit = GroupCommit(writes.write, replace(LIMITS, size=100))
-    await asyncio.gather(*(commit.submit([number], size=60) for number in range(4)), commit.submit([9], size=500))
+    commit = GroupCommit(writes.write, max_rows=100)
+
+    async def submit(number: int, rows: int) -> None:
+        await commit.submit([number], size=rows * BYTES_OF_A_ROW)
+
+    await asyncio.gather(*(submit(number, 60) for number in range(4)), submit(9, 500))
     assert [[0, 1], [2, 3], [9]] == writes.groups
 
 
