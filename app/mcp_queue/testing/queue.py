@@ -13,7 +13,7 @@ from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_wit
 from mcp_queue.domain.queues import MAX_LEASE, QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, Queue
-from mcp_queue.services.queues.long_polling import LongPolling, Received
+from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 from mcp_queue.testing.messages import FirstCopies, StoredMessage, heads, receive_order
 
 
@@ -72,7 +72,7 @@ class InMemoryQueue(Queue):
 
     @override
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
-        async def receive_now() -> Received:
+        async def receive_now() -> ReceiveResult:
             return self._receive_now(limit)
 
         return await self._polling.poll(receive_now, wait)
@@ -189,7 +189,7 @@ class InMemoryQueue(Queue):
         for message in sorted(due, key=lambda message: message.visible_at):
             message.place = next(self._places)
 
-    def _receive_now(self, limit: int) -> Received:
+    def _receive_now(self, limit: int) -> ReceiveResult:
         now = self._clock.now()
         leased_at = self._clock.monotonic()
         self._take_places(now)
@@ -200,7 +200,7 @@ class InMemoryQueue(Queue):
             else:
                 deliveries.append(self._deliver(message, now, leased_at))
         following = self._next()
-        return Received(deliveries, None if following is None else following.visible_at)
+        return ReceiveResult(deliveries, None if following is None else following.visible_at)
 
     def _next(self) -> StoredMessage | None:
         return min(heads(self._messages) if self._spec.fifo else self._messages, key=receive_order, default=None)

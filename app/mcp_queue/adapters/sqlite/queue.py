@@ -35,7 +35,7 @@ from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_wit
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, Queue
-from mcp_queue.services.queues.long_polling import LongPolling, Received
+from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +183,11 @@ class SqliteQueue(Queue):
             due=None if task.scheduled_for is None else timestamp(task.scheduled_for),
         )
 
-    async def _receive_now(self, limit: int) -> Received:
+    async def _receive_now(self, limit: int) -> ReceiveResult:
         leased_at = self._clock.monotonic()
         leased = await self._writer.receive(Receive(self._spec, limit, self._dead_letter_target()))
         deliveries = [self._delivery(row, leased.receipt, leased_at) for row in leased.rows]
-        return Received(deliveries, None if leased.next_due is None else moment(leased.next_due))
+        return ReceiveResult(deliveries, None if leased.next_due is None else moment(leased.next_due))
 
     def _delivery(self, row: MessageRow, token: int, leased_at: float) -> Delivery:
         attributes = read_attributes(row.attributes)

@@ -10,7 +10,7 @@ from mcp_queue.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceiveResult:
     """The deliveries of one receive. ``next_due`` is when a further message can be received, where one waits."""
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -37,7 +37,7 @@ class LongPolling:
         self._stopped = True
         self.wake()
 
-    async def poll(self, receive: Callable[[], Awaitable[Received]], wait: timedelta) -> list[Delivery]:
+    async def poll(self, receive: Callable[[], Awaitable[ReceiveResult]], wait: timedelta) -> list[Delivery]:
         """Call ``receive`` at once and at every arrival and due time, until it returns deliveries or ``wait`` ends."""
         deadline = self._clock.monotonic() + wait.total_seconds()
         while True:
