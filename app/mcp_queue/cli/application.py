@@ -23,6 +23,8 @@ _SET_UP = "Set it up"
 
 def main() -> None:
     """Run the command that ``sys.argv`` names."""
+    # QUEUE_HANDLERS may name modules of the working directory; behind all else, they replace nothing of the product.
+    sys.path.append("")
     try:
         build()(prog_name="mcp-queue")
     except CommandError as error:

@@ -62,7 +62,7 @@ def dev() -> None:
     from mcp_queue.cli.processes.supervisor import Command, supervise
 
     commands = [
-        Command(name, [sys.executable, "-m", "mcp_queue", name, "--until-stdin-closes"], environ)
+        Command(name, [sys.executable, "-P", "-m", "mcp_queue", name, "--until-stdin-closes"], environ)
         for name in ("gateway", "consumer")
     ]
     outcome = asyncio.run(supervise(commands, lambda: _announce(settings), _longest_stop(settings)))
