@@ -1,4 +1,4 @@
-"""Counts in the Prometheus text format."""
+"""Counts tasks, queues, dead letters, destinations and backend calls as Prometheus metrics."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -6,7 +6,7 @@ from math import nan
 from pathlib import Path
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -22,16 +22,14 @@ MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
 
 class PrometheusMetrics:
-    """Implements every port for metrics, and what the SQS adapter counts, in ``registry``.
+    """Implements every port for metrics, and counts the calls of the SQS adapter, in a ``registry`` of its own.
 
-    Task types and destinations come from clients: those that are not ``known_types`` or ``known_destinations`` count
-    as ``other``, or anybody could grow the number of series without limit. Queue names come from the configuration.
+    Clients choose task types and destinations. Those outside ``known_types`` and ``known_destinations`` count as
+    ``other``; otherwise a client could create any number of series. Queue names come from the configuration.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, known_types: Collection[str], known_destinations: Collection[str] = ()
-    ) -> None:
-        """Register every metric, each at most once a registry."""
+    def __init__(self, known_types: Collection[str], known_destinations: Collection[str] = ()) -> None:
+        self.registry = registry = CollectorRegistry()
         self._known = frozenset(known_types)
         self._destinations = frozenset(known_destinations)
         self._register_tasks(registry)
@@ -235,6 +233,18 @@ class PrometheusMetrics:
         """Set how many rows wait for the database to come back."""
         self._ledger_backlog.set(count)
 
+    def render(self, shared: Path | None = None) -> tuple[bytes, str]:
+        """Return every metric of the registry in the Prometheus text format, and its content type.
+
+        With several worker processes, ``shared`` is the directory in which they keep their values
+        (``PROMETHEUS_MULTIPROC_DIR``, set before this package is imported). The text then covers all of them.
+        """
+        registry = self.registry
+        if shared is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]  # the library has no types
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
     def _label(self, task_type: str) -> str:
         return task_type if task_type in self._known else OTHER
 
@@ -253,16 +263,3 @@ def _children(metric: MetricT) -> Callable[..., MetricT]:
             return children.setdefault(labels, metric.labels(*labels))
 
     return child
-
-
-def exposition(registry: CollectorRegistry, shared: Path | None = None) -> bytes:
-    """Return the metrics of ``registry`` as Prometheus reads them.
-
-    With several worker processes, ``shared`` is the directory in which they keep their values
-    (``PROMETHEUS_MULTIPROC_DIR``, set before this package is imported): the answer then sums all of them.
-    """
-    if shared is None:
-        return generate_latest(registry)
-    merged = CollectorRegistry()
-    MultiProcessCollector(merged, path=str(shared))  # type: ignore[no-untyped-call]  # the library types it not
-    return generate_latest(merged)

@@ -6,11 +6,10 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
 
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.errors import ConfigError
@@ -19,7 +18,8 @@ from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 
-#: Reads the configuration once more and returns its keys; raises ``ConfigError`` where it holds a mistake.
+_App = Callable[..., Awaitable[None]]  # ASGI
+#: Reads the configuration again and returns its keys; raises ``ConfigError`` if it holds a mistake.
 KeyReader = Callable[[], Sequence[ApiKey] | None]
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Says that it drains as soon as the signal comes, before it stops accepting."""
 
-    def __init__(self, app: FastAPI, settings: Settings, readiness: GatewayReadiness) -> None:
+    def __init__(self, app: _App, settings: Settings, readiness: GatewayReadiness) -> None:
         """Serve ``app`` where ``settings`` say."""
         super().__init__(_config(app, settings))
         self._readiness = readiness
@@ -48,7 +48,7 @@ class _Beside(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterator[None]:
+async def serving_beside(app: _App | None, settings: Settings) -> AsyncIterator[None]:
     """Serve ``app``, where there is one, on ``GATEWAY_METRICS_PORT`` while the context is open.
 
     Raises:
@@ -69,7 +69,7 @@ async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterat
             await serving
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def _config(app: _App, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=settings.gateway.host,

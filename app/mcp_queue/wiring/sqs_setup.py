@@ -5,8 +5,6 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-from prometheus_client import CollectorRegistry
-
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.api.client import Connections
 from mcp_queue.adapters.sqs.backend import SqsBackend
@@ -65,4 +63,4 @@ def _at_sqs(settings: Settings) -> list[QueueSpec]:
 
 
 def _metrics() -> PrometheusMetrics:
-    return PrometheusMetrics(CollectorRegistry(), ())
+    return PrometheusMetrics(())
