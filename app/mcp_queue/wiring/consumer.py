@@ -1,4 +1,4 @@
-"""Builds the consumer and runs it until a signal ends it."""
+"""Builds the consumer, and runs it until a signal arrives."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.telemetry.tracing import Tracing, tracing
 from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
-from mcp_queue.wiring.process import Signals, leave, relieve_collector, start_logging
+from mcp_queue.wiring.process import Signals, exit_immediately, freeze_startup_objects, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, opened_ledger
 
@@ -91,7 +91,7 @@ async def run_consumer(settings: Settings) -> None:
             _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,
             tending_dead_letters(settings, ledger, core, clock=clock, metrics=metrics),
         ):
-            relieve_collector()
+            freeze_startup_objects()
             pool.start()
             readiness.started = True
             logger.info("consuming from %s", ", ".join(polled.queue.spec.name for polled in pool.polled))
@@ -103,7 +103,7 @@ async def run_consumer(settings: Settings) -> None:
             logger.info("drained")
     if pool.left_behind:
         logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
-        leave()
+        exit_immediately()
 
 
 def _jobs(pool: WorkerPool, queues: Queues, core: SharedServices, ledger: Ledger | None) -> list[Job]:

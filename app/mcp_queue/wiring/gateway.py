@@ -1,4 +1,4 @@
-"""Builds the gateway and serves it until a signal ends it."""
+"""Builds the gateway, and serves it until a signal arrives."""
 
 import contextlib
 import logging
@@ -24,9 +24,9 @@ from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, closed_operator_services, open_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
-from mcp_queue.wiring.process import Signals, make_directory, package_version, relieve_collector, start_logging
+from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
 from mcp_queue.wiring.queues import open_queues
-from mcp_queue.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
+from mcp_queue.wiring.serving import KeyReader, Server, raise_open_file_limit, reloading_keys, serving_metrics_port
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, closed_core, opened_ledger
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
 
     """
     start_logging(settings)
-    allow_connections()
+    raise_open_file_limit()
     if keys is None:
         logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
     authenticator = Authenticator(
@@ -132,9 +132,9 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
     ):
         apart = settings.gateway.metrics_port is not None
         app = traced.of_requests(create_app(parts, with_service=not apart))
-        relieve_collector()
+        freeze_startup_objects()
         parts.readiness.started = True
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
-        with Signals().heard(), rereading_keys(authenticator, reread):
-            async with serving_beside(create_service_app(parts) if apart else None, settings):
+        with Signals().heard(), reloading_keys(authenticator, reread):
+            async with serving_metrics_port(create_service_app(parts) if apart else None, settings):
                 await Server(app, settings, parts.readiness).serve()

@@ -25,13 +25,13 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     from mcp_queue.cli.setup.settings_report import print_settings, settings_report
     from mcp_queue.domain.errors import QueueSetupError
     from mcp_queue.wiring.handlers import load_router
-    from mcp_queue.wiring.sqs_setup import warnings_of_sqs
+    from mcp_queue.wiring.sqs_setup import sqs_warnings
 
     try:
         load_router(settings.handlers)
     except QueueSetupError as error:
         raise CommandError(str(error), exit_code=2) from error
-    found = [*_key_warnings(settings), *asyncio.run(warnings_of_sqs(settings))]
+    found = [*_key_warnings(settings), *asyncio.run(sqs_warnings(settings))]
     settings = replace(settings, warnings=(*settings.warnings, *found))
     if as_json:
         print_json(settings_report(settings))

@@ -28,7 +28,7 @@ _Port = Annotated[int, Field(ge=1, le=65_535), AsNumber]
 
 
 class GatewaySection(Section):
-    """How the gateway listens, whom it admits and what it accepts."""
+    """Addresses, keys and limits of the gateway."""
 
     host: Annotated[str, Field(min_length=1), EnvVar("GATEWAY_HOST", "Address that the gateway listens on.")] = (
         "127.0.0.1"
