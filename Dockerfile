@@ -14,7 +14,7 @@ RUN python -m venv --without-pip /opt/mcp-queue
 COPY requirements/app.lock requirements/
 RUN pip --python /opt/mcp-queue/bin/python install --require-hashes --only-binary=:all: -r requirements/app.lock
 
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY app app
 # By the setuptools of the lock: an isolated build would fetch one whose hash nobody checked. Then it is not needed.
 RUN pip --python /opt/mcp-queue/bin/python install --no-build-isolation --no-deps --no-index . \
@@ -23,7 +23,8 @@ RUN pip --python /opt/mcp-queue/bin/python install --no-build-isolation --no-dep
 
 FROM python:3.11.15-slim-bookworm
 
-ARG VERSION=unreleased
+# The version of pyproject.toml: a release changes both.
+ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="mcp-queue" \
       org.opencontainers.image.description="An HTTP task queue in front of Amazon SQS" \
@@ -48,6 +49,9 @@ ENV PATH=/opt/mcp-queue/bin:$PATH \
     CONSUMER_HOST=0.0.0.0 \
     QUEUE_DATA_DIR=/var/lib/mcp-queue \
     LOG_FORMAT=json
+
+# The label says what the program says.
+RUN test "$(mcp-queue --version)" = "$VERSION"
 
 # Writable also under `docker run --read-only`.
 VOLUME /var/lib/mcp-queue

@@ -7,6 +7,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 # Every path is relative, so that the checkout may lie anywhere, also under a path with spaces.
 RUN := .venv/bin/python -m
+# With -P no module of the working directory stands in for one of the product.
+MCP_QUEUE := .venv/bin/python -P -m mcp_queue
 # Modules are compiled when they are first imported: most never are, and it takes a third of the time.
 PIP := $(RUN) pip --quiet --quiet --disable-pip-version-check --no-input install --no-deps --no-compile
 UV_VERSION := 0.13.9
@@ -23,7 +25,7 @@ help: ## Show what there is to make
 install: .venv/.app ## Create .venv with the locked dependencies and the command mcp-queue
 
 run: install ## Start gateway and consumer on the embedded queue
-	@$(RUN) mcp_queue dev
+	@$(MCP_QUEUE) dev
 
 test: .venv/.dev ## Run every test, and hold the coverage
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units test-chaos
@@ -59,18 +61,18 @@ check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile, the w
 	$(RUN) codespell_lib
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/actionlint .github/workflows/*.yml
-	@$(RUN) mcp_queue openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
+	@$(MCP_QUEUE) openapi | diff -u openapi.yaml - || { echo "openapi.yaml is not the app's own; run make openapi" >&2; exit 1; }
 
 openapi: install ## Write openapi.yaml
-	$(RUN) mcp_queue openapi > openapi.yaml.new
+	$(MCP_QUEUE) openapi > openapi.yaml.new
 	mv openapi.yaml.new openapi.yaml
 
 env-example: install ## Write .env.example
-	$(RUN) mcp_queue config example > .env.example.new
+	$(MCP_QUEUE) config example > .env.example.new
 	mv .env.example.new .env.example
 
 manual: install ## Write docs/configuration.md
-	$(RUN) mcp_queue config manual > docs/configuration.md.new
+	$(MCP_QUEUE) config manual > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 
 manifests: .venv/.dev ## Write deploy/kubernetes from the Helm chart

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_client import CollectorRegistry
 
-from mcp_queue.gateway.server.http_metrics import HttpMetrics
+from mcp_queue.telemetry.http_metrics import HttpMetrics
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 from tests.support.dashboards import queries
 from tests.support.prometheus import CONFIGURATION, promtool
@@ -33,8 +32,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def exposed() -> set[str]:
     """Return the name of every series that the processes expose, and those that Prometheus makes itself."""
-    registry = CollectorRegistry()
-    PrometheusMetrics(registry, ())
+    registry = PrometheusMetrics(()).registry
     HttpMetrics(registry)
     names = {"up", "ALERTS"}
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}

@@ -6,7 +6,6 @@ from datetime import timedelta
 from itertools import count
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from mcp_queue.adapters.cron import next_tick
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
@@ -33,7 +32,8 @@ from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.producing import ProducerQueue
 from mcp_queue.services.queues.purges import Purges
 from mcp_queue.services.schedules.schedules import Schedules
-from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.telemetry.http_metrics import HttpMetrics
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.testing import FakeClock, InMemoryQueue
 from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.clock import START
@@ -68,8 +68,9 @@ class GatewayKit:
         ledger = None if self.harness is None else self.harness.ledger
         self.clock = FakeClock(START) if self.harness is None else self.harness.clock
         self.serializer = JsonTaskSerializer()
-        self.registry = CollectorRegistry()
-        self.metrics = PrometheusMetrics(self.registry, common_payloads())
+        self.metrics = PrometheusMetrics(common_payloads())
+        self.registry = self.metrics.registry
+        self.observe_request = HttpMetrics(self.registry).observe
         self.pauses = InMemoryPauseSwitch()
         self.dlq = self.memory(make_spec("dlq"))
         self.tasks = self.memory(
@@ -156,8 +157,8 @@ class GatewayKit:
             destinations=DestinationSwitches(None if ledger is None else ledger.destinations, {"billing"}, self.clock),
             readiness=self.readiness,
             clock=self.clock,
-            registry=self.registry,
-            render_metrics=lambda: exposition(self.registry),
+            observe_request=self.observe_request,
+            render_metrics=self.metrics.render,
             new_trace_id=lambda: TRACE_ID,
             version="1.2.3",
             limits=self.limits,

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
-from mcp_queue.cli.processes.lifeline import stop_with_stdin
-from mcp_queue.cli.processes.supervisor import Command, supervise
+from mcp_queue.cli.processes.parent_watch import stop_with_stdin
+from mcp_queue.cli.processes.supervisor import ChildCommand, supervise
 
 
 def say(*words: object) -> None:
@@ -43,7 +43,9 @@ async def main(arguments: Sequence[str]) -> int:
         return await child(*arguments[1:])
     grace, *behaviours = arguments
     commands = [
-        Command(str(index), [sys.executable, "-m", "tests.support.supervised", "child", str(index), text], os.environ)
+        ChildCommand(
+            str(index), [sys.executable, "-m", "tests.support.supervised", "child", str(index), text], os.environ
+        )
         for index, text in enumerate(behaviours)
     ]
 
@@ -51,7 +53,7 @@ async def main(arguments: Sequence[str]) -> int:
         say("supervisor runs", os.getpid())
 
     outcome = await supervise(commands, announce, timedelta(seconds=float(grace)))
-    say("outcome", outcome.culprit)
+    say("outcome", outcome.ended_first)
     return outcome.exit_code
 
 

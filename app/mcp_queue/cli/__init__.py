@@ -1,4 +1,4 @@
-"""The command line. What a command needs is imported when it runs, so that ``--help`` answers at once."""
+"""The command line. A command imports what it needs when it runs, so that ``--help`` answers at once."""
 
 from mcp_queue.cli.application import main
 

@@ -1,16 +1,28 @@
-"""What commands take from the configuration."""
+"""Reads the configuration for commands, and turns its mistakes into errors of the command line."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mcp_queue.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from mcp_queue.config import Client, Settings
+    from mcp_queue.config import ClientSection, Settings
     from mcp_queue.domain.operators.keys import ApiKey
 
 _USAGE = 2
+
+
+@contextmanager
+def _reporting_mistakes() -> "Iterator[None]":
+    """Raise a ``CommandError`` with every line of a ``ConfigError``."""
+    from mcp_queue.config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise CommandError(str(error), _USAGE) from error
 
 
 def load_settings(
@@ -24,14 +36,12 @@ def load_settings(
     """
     from mcp_queue import config
 
-    try:
+    with _reporting_mistakes():
         return config.load_settings(config.environment() if environ is None else environ, fallback or {})
-    except config.ConfigError as error:
-        raise CommandError(str(error), _USAGE) from error
 
 
-def load_client() -> "Client":
-    """Return where the gateway is.
+def load_client() -> "ClientSection":
+    """Return the address of the gateway, and the key for it.
 
     Raises:
         CommandError: the environment holds a mistake.
@@ -39,22 +49,18 @@ def load_client() -> "Client":
     """
     from mcp_queue import config
 
-    try:
+    with _reporting_mistakes():
         return config.read_client(config.environment())
-    except config.ConfigError as error:
-        raise CommandError(str(error), _USAGE) from error
 
 
 def load_keys(settings: "Settings") -> "tuple[ApiKey, ...] | None":
     """Return the API keys of ``settings``; see ``mcp_queue.config.load_keys``.
 
     Raises:
-        CommandError: they hold a mistake, or there are none and they are needed.
+        CommandError: they hold a mistake, or none are configured where they are needed.
 
     """
     from mcp_queue import config
 
-    try:
+    with _reporting_mistakes():
         return config.load_keys(settings)
-    except config.ConfigError as error:
-        raise CommandError(str(error), _USAGE) from error

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Prints tables and JSON."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,18 @@ _WIDE = 240
 
 
 def console() -> Console:
-    """Return the standard output; where it is no terminal, lines are not broken at the width of one."""
+    """Return standard output; lines are wrapped only on a terminal."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=_WIDE)
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` for a program."""
+    """Print ``value`` as JSON."""
     print(json.dumps(value, indent=2))  # noqa: T201  # the output of a command
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Iterable[str] = ()) -> None:
-    """Print ``rows`` under ``titles``; those in ``numbers`` head columns that are aligned to the right."""
+    """Print ``rows`` under ``titles``; the columns whose titles are in ``numbers`` are aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         table.add_column(title, justify="right" if title in numbers else "left", overflow="fold")
@@ -32,7 +32,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, numb
 
 
 def text(value: object) -> str:
-    """Return a JSON value as people read it."""
+    """Return a JSON value as text for people."""
     match value:
         case None:
             return "-"

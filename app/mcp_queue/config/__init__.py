@@ -1,18 +1,18 @@
-"""Settings: every knob with its unit, bounds, default and description, read from the environment and a YAML file."""
+"""Declares every setting, and loads the settings from the environment and a YAML file."""
 
-from mcp_queue.config.documentation.reference import env_example
+from mcp_queue.config.documentation.env_example import env_example
 from mcp_queue.config.loading.keys import load_keys
 from mcp_queue.config.loading.layers import read_client
 from mcp_queue.config.loading.resolve import load_settings
 from mcp_queue.config.loading.sources import environment
-from mcp_queue.config.schema.document import Client
-from mcp_queue.config.settings import Effective, Settings
+from mcp_queue.config.schema.document import ClientSection
+from mcp_queue.config.settings import EffectiveSetting, Settings
 from mcp_queue.domain.errors import ConfigError
 
 __all__ = [
-    "Client",
+    "ClientSection",
     "ConfigError",
-    "Effective",
+    "EffectiveSetting",
     "Settings",
     "env_example",
     "environment",

@@ -1,4 +1,4 @@
-"""How a setting is declared: one annotated field holds its place, variable, type, bounds, default and description."""
+"""Declares settings: one annotated field holds a setting's variable, type, bounds, default and description."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
-    """What a field of a section says about itself.
+class EnvVar:
+    """The environment variable of a field, with the field's documentation.
 
-    ``also`` are variables that are read where ``variable`` is unset. ``default`` describes a default that is no plain
-    value; it may follow another key of the section, ``follows``.
+    ``aliases`` are read if ``name`` is unset. ``default`` describes a default that is not a plain value; if it depends
+    on another key of the section, ``follows`` names that key.
     """
 
-    variable: str
+    name: str
     description: str
     unit: str = ""
     default: str = ""
     secret: bool = False
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     follows: str = ""
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """Every variable that sets this, the strongest first."""
-        return (self.variable, *self.also)
+    def names(self) -> tuple[str, ...]:
+        """Every variable that sets the field, the strongest first."""
+        return (self.name, *self.aliases)
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused, so that a misspelt one never passes silently."""
+    """A part of the configuration. Unknown keys are errors, so no misspelt one is ignored."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -44,31 +44,31 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A knob and where it stands: ``path`` leads to its value through the sections, as in the file."""
+    """A field with an environment variable; ``path`` holds the names of its sections and its own, as in the file."""
 
     path: tuple[str, ...]
-    knob: Knob
+    env_var: EnvVar
     field: FieldInfo
 
     @property
     def key(self) -> str:
-        """The path as people write it."""
+        """The path with dots, as documentation and messages write it."""
         return ".".join(self.path)
 
 
 def settings_of(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """Yield every setting in ``section`` and below it, in the order of their declaration."""
+    """Yield every setting in ``section`` and below it, in the order of declaration."""
     for name, field in section.model_fields.items():
-        knob = next((item for item in field.metadata if isinstance(item, Knob)), None)
+        env_var = next((item for item in field.metadata if isinstance(item, EnvVar)), None)
         inner = field.annotation
-        if knob is not None:
-            yield Setting((*path, name), knob, field)
+        if env_var is not None:
+            yield Setting((*path, name), env_var, field)
         elif isinstance(inner, type) and issubclass(inner, Section):
             yield from settings_of(inner, (*path, name))
 
 
-def element(section: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the section that the field ``name`` of ``section`` holds, one or many; None for plain values."""
+def element_type(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the section type that the field ``name`` holds one or many of; None for plain values."""
     field = section.model_fields.get(name)
     return next((item for item in _types(field.annotation) if issubclass(item, Section)), None) if field else None
 

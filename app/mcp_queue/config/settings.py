@@ -1,4 +1,4 @@
-"""The configuration as the rest of the product uses it: every default resolved, every value of its final type."""
+"""The settings as the product uses them, with every default resolved and every value of its final type."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from mcp_queue.config.schema.document import Consumer, Embeddings, Gateway, Logs
-from mcp_queue.config.schema.queue_sections import Workers
+from mcp_queue.config.schema.document import ConsumerSection, EmbeddingsSection, GatewaySection, LogsSection
+from mcp_queue.config.schema.queue_sections import WorkersSection
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.callbacks.destinations import LimitRule
 from mcp_queue.domain.execution.retry import ExponentialBackoff
@@ -20,7 +20,7 @@ _SHARE_OF_LEASE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings:
-    """What tasks get that name no ``max_retries``, and how long retries wait."""
+    """The ``max_retries`` of tasks that set none, and the backoff of retries."""
 
     max_retries: int
     backoff: ExponentialBackoff
@@ -28,9 +28,9 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqsSettings:
-    """How SQS is reached. What is ``None`` is found by AWS's own chain.
+    """How SQS is reached. AWS's own chain fills in what is ``None``.
 
-    ``kms_key`` and ``tags`` are for queues that are created; without a key SQS uses its own.
+    ``kms_key`` and ``tags`` are for queues that are created; without a key, SQS uses its own.
     """
 
     region: str | None
@@ -42,7 +42,7 @@ class SqsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSettings:
-    """Calls to URLs that clients and routes name. ``timeout`` is ``None`` where it follows the queue's lease."""
+    """How callbacks are made. ``timeout`` is ``None`` if it follows the queue's lease."""
 
     timeout: timedelta | None
     secrets: tuple[str, ...] = field(repr=False)
@@ -51,9 +51,9 @@ class CallbackSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerSettings:
-    """The database that remembers tasks; ``url`` is ``None`` where there is none.
+    """The ledger's database; ``url`` is ``None`` without a ledger.
 
-    A ``dead_letter_retention`` of ``None`` keeps dead letters for ever.
+    With a ``dead_letter_retention`` of ``None``, dead letters are kept forever.
     """
 
     url: str | None = field(repr=False)
@@ -63,7 +63,7 @@ class LedgerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotifierSettings:
-    """Who is told of dead letters, and how; the outbox knows a notifier by its name."""
+    """A receiver of notifications about dead letters; the outbox stores its name."""
 
     name: str
     type: Literal["log", "webhook", "slack"]
@@ -72,8 +72,8 @@ class NotifierSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
-    """One setting as it counts, for people: secrets are hidden. ``origin`` is a variable, ``file`` or ``default``."""
+class EffectiveSetting:
+    """The effective value of a setting, with secrets hidden. ``origin`` is a variable, ``file`` or ``default``."""
 
     key: str
     variable: str
@@ -83,28 +83,28 @@ class Effective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that is configured. ``warnings`` are lines about what is allowed but probably not meant."""
+    """The whole configuration. ``warnings`` are lines about settings that are probably not meant."""
 
     queues: tuple[QueueSpec, ...]
     dead_letter_queues: frozenset[str]
     routes: tuple[Route, ...]
     destinations: tuple[LimitRule, ...]
     notifiers: tuple[NotifierSettings, ...]
-    workers: Workers
+    workers: WorkersSection
     retry: RetrySettings
     sqs: SqsSettings
-    gateway: Gateway
-    consumer: Consumer
+    gateway: GatewaySection
+    consumer: ConsumerSection
     callbacks: CallbackSettings
-    embeddings: Embeddings
+    embeddings: EmbeddingsSection
     ledger: LedgerSettings
-    logs: Logs
+    logs: LogsSection
     data_dir: Path
     handlers: tuple[str, ...]
     shutdown_grace: timedelta
     shared_metrics: Path | None
     warnings: tuple[str, ...] = ()
-    effective: tuple[Effective, ...] = field(default=(), repr=False)
+    effective: tuple[EffectiveSetting, ...] = field(default=(), repr=False)
 
     def callback_timeout(self, queue: QueueSpec) -> timedelta:
         """Return the time limit of callbacks for tasks of ``queue``: it ends before one lease does."""

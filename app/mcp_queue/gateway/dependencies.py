@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from prometheus_client import CollectorRegistry
-
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.ports import Clock
@@ -46,8 +44,9 @@ class RequestLimits:
 class GatewayDependencies:
     """Everything that the gateway needs from outside.
 
-    ``registry`` takes the HTTP metrics. ``render_metrics`` returns the metrics of all worker processes as Prometheus
-    text. ``new_trace_id`` returns the id of the current trace, or a new one, as 32 hexadecimal digits.
+    ``observe_request`` gets method, route, status and seconds of each request; the route is ``None`` if there is none.
+    ``render_metrics`` returns the metrics of all worker processes, and their content type. ``new_trace_id`` returns the
+    id of the current trace, or a new one, as 32 hexadecimal digits.
     """
 
     manager: QueueManager
@@ -58,8 +57,8 @@ class GatewayDependencies:
     auditor: Auditor
     readiness: GatewayReadiness
     clock: Clock
-    registry: CollectorRegistry
-    render_metrics: Callable[[], bytes]
+    observe_request: Callable[[str, str | None, int, float], None]
+    render_metrics: Callable[[], tuple[bytes, str]]
     new_trace_id: Callable[[], str]
     version: str
     limits: RequestLimits = field(default_factory=RequestLimits)

@@ -1,1 +1,1 @@
-"""What the processes tell of themselves: logs, metrics and traces."""
+"""Logs, metrics and traces of the processes."""

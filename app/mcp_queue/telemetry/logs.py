@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, or text for a terminal. Nothing from outside can forge one."""
+"""Formats log lines as JSON objects, or as text for a terminal. Logged values cannot forge a line."""
 
 import json
 import logging
@@ -16,10 +16,10 @@ LogFormat = Literal["auto", "json", "text"]
 
 
 def configure_logging(level: str, style: LogFormat, stream: TextIO, packages: Sequence[str] = ("mcp_queue",)) -> None:
-    """Write the log lines of the whole process to ``stream``, replacing what was set up before.
+    """Write the log lines of the whole process to ``stream``, replacing earlier handlers.
 
-    ``level`` holds for ``packages``: the product and the modules of a project's own handlers. Other libraries stay
-    at ``info`` or above, since many of them write payloads and credentials when they debug.
+    ``level`` applies to ``packages``: the product and the modules of a project's own handlers. Other libraries stay
+    at ``info`` or above, since many of them log payloads and credentials at ``debug``.
 
     Raises:
         ValueError: there is no such level.
@@ -39,10 +39,10 @@ def configure_logging(level: str, style: LogFormat, stream: TextIO, packages: Se
 
 
 class JsonFormatter(logging.Formatter):
-    """One ASCII JSON object a line: ``ts``, ``level``, ``logger``, ``message``, then the fields that are known."""
+    """One ASCII JSON object per line: ``ts``, ``level``, ``logger``, ``message``, then the fields of the context."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. JSON escapes whatever could end it."""
+        """Return the line. JSON escapes every character that could end it."""
         entry: dict[str, object] = {
             "ts": _moment(record),
             "level": record.levelname.lower(),
@@ -57,14 +57,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A readable line, with the fields behind the message and a traceback indented under it."""
+    """A readable line: the message, the fields, and an indented traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and the lines of its traceback."""
         fields = "".join(f" {name}={_quoted(str(value))}" for name, value in _fields(record).items())
         line = f"{_moment(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{fields}"
         exception = _exception(record) or ""
-        # Indented, so that no line of an error's text passes for a line of the log.
+        # Indented, so that no line of an error's text looks like a log line.
         return "\n".join([_visible(line), *(f"    {_visible(part)}" for part in exception.splitlines())])
 
 
@@ -80,7 +80,7 @@ def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     return fields
 
 
-# What every record carries; everything else came with ``extra``.
+# Attributes of every record; all others came with ``extra``.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -94,7 +94,7 @@ def _exception(record: logging.LogRecord) -> str | None:
     return "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
 
 
-# Control characters move the cursor of a terminal, and some others end a line or turn its direction.
+# Control characters move a terminal's cursor; some others end a line or reverse its direction.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

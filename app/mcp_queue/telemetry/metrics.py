@@ -1,4 +1,4 @@
-"""Counts in the Prometheus text format."""
+"""Counts tasks, queues, dead letters, destinations and backend calls as Prometheus metrics."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -6,12 +6,14 @@ from math import nan
 from pathlib import Path
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
+from typing_extensions import override
 
 from mcp_queue.domain.queues import QueueStats
 from mcp_queue.domain.task import TaskStatus
+from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
 
 OTHER = "other"
 _BUCKETS = tuple(0.1 * 2**n for n in range(15))
@@ -21,17 +23,15 @@ _OUTCOMES = ("ok", "retryable", "rejected", "refused")
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
 
-class PrometheusMetrics:
-    """Implements every port for metrics, and what the SQS adapter counts, in ``registry``.
+class PrometheusMetrics(Metrics, DestinationMetrics, LedgerMetrics, DeadLetterMetrics):
+    """Implements every port for metrics, and counts the calls of the SQS adapter, in a ``registry`` of its own.
 
-    Task types and destinations come from clients: those that are not ``known_types`` or ``known_destinations`` count
-    as ``other``, or anybody could grow the number of series without limit. Queue names come from the configuration.
+    Clients choose task types and destinations. Those outside ``known_types`` and ``known_destinations`` count as
+    ``other``; otherwise a client could create any number of series. Queue names come from the configuration.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, known_types: Collection[str], known_destinations: Collection[str] = ()
-    ) -> None:
-        """Register every metric, each at most once a registry."""
+    def __init__(self, known_types: Collection[str], known_destinations: Collection[str] = ()) -> None:
+        self.registry = registry = CollectorRegistry()
         self._known = frozenset(known_types)
         self._destinations = frozenset(known_destinations)
         self._register_tasks(registry)
@@ -70,7 +70,7 @@ class PrometheusMetrics:
 
     def _register_queues(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str) -> Callable[..., Gauge]:
-            # Every process sees the same queue, so that the latest look holds; the look of an ended one does not.
+            # Every process reports on the same queue: the latest report counts, unless its process has ended.
             return _children(
                 Gauge(name, text, ("queue",), registry=registry, multiprocess_mode="livemostrecent"),
             )
@@ -150,69 +150,70 @@ class PrometheusMetrics:
             multiprocess_mode="livesum",
         )
 
+    @override
     def enqueued(self, queue: str, task_type: str) -> None:
-        """Count a task that the backend took."""
         self._enqueued(queue, self._label(task_type)).inc()
 
+    @override
     def dequeued(self, queue: str, task_type: str) -> None:
-        """Count a received task."""
         self._dequeued(queue, self._label(task_type)).inc()
 
+    @override
     def completed(self, queue: str, task_type: str, status: TaskStatus) -> None:
-        """Count a settled attempt."""
         label = self._label(task_type)
         self._completed(queue, label, status.value).inc()
         if status is TaskStatus.RETRYING:
             self._retries(queue, label).inc()
 
+    @override
     def processed(self, queue: str, task_type: str, duration: timedelta) -> None:
-        """Observe how long a handler or callback took."""
         self._durations(queue, self._label(task_type)).observe(duration.total_seconds())
 
+    @override
     def lease_lost(self, queue: str) -> None:
-        """Count a delivery whose lease ended under us."""
         self._leases_lost(queue).inc()
 
+    @override
     def settled_twice(self, queue: str) -> None:
-        """Count a second settlement of one delivery, which is a defect."""
         self._settled_twice(queue).inc()
 
+    @override
     def callback(self, outcome: str) -> None:
-        """Count a request to a client's URL."""
         self._callbacks(outcome).inc()
 
+    @override
     def observe_queue(self, stats: QueueStats) -> None:
-        """Set the gauges of a queue. What is not known is not zero: it is NaN, or not there at all."""
         queue, age = stats.queue_name, stats.oldest_message_age
         self._depth(queue).set(stats.approximate_messages)
         self._in_flight(queue).set(stats.inflight_messages)
         self._delayed(queue).set(stats.delayed_messages)
+        # An unknown value is NaN or absent, never zero.
         self._age(queue).set(nan if age is None else age.total_seconds())
         if stats.dead_letters is not None:
             self._dead_letters(queue).set(stats.dead_letters)
 
+    @override
     def redriven(self, queue: str, count: int) -> None:
-        """Count dead letters that went back to ``queue``."""
         self._redriven(queue).inc(count)
 
+    @override
     def oldest_dead_letter(self, queue: str, age: timedelta | None) -> None:
-        """Set how long the oldest dead letter of ``queue`` has waited."""
         self._oldest_dead_letter(queue).set(0 if age is None else age.total_seconds())
 
+    @override
     def notified(self, notifier: str, outcome: str) -> None:
-        """Count a try to tell ``notifier`` something."""
         self._notified(notifier, outcome).inc()
 
+    @override
     def deferred(self, destination: str, reason: str) -> None:
-        """Count a task that was put off."""
         self._deferred(self._destination_label(destination), reason).inc()
 
+    @override
     def breaker_opened(self, destination: str) -> None:
-        """Note that a destination is no longer called."""
         self._breakers_open(self._destination_label(destination)).inc()
 
+    @override
     def breaker_closed(self, destination: str) -> None:
-        """Note that a destination is called again, or no longer remembered."""
         self._breakers_open(self._destination_label(destination)).dec()
 
     def sqs_call(self, operation: str, outcome: str) -> None:
@@ -223,17 +224,29 @@ class PrometheusMetrics:
         """Observe how many entries a batch call carried."""
         self._sqs_batches(operation).observe(entries)
 
+    @override
     def ledger_failed(self, operation: str) -> None:
-        """Count a statement that the database did not answer or refused."""
         self._ledger_failures(operation).inc()
 
+    @override
     def ledger_dropped(self, count: int) -> None:
-        """Count rows that will never be written."""
         self._ledger_dropped.inc(count)
 
+    @override
     def ledger_backlog(self, count: int) -> None:
-        """Set how many rows wait for the database to come back."""
         self._ledger_backlog.set(count)
+
+    def render(self, shared: Path | None = None) -> tuple[bytes, str]:
+        """Return every metric of the registry in the Prometheus text format, and its content type.
+
+        With several worker processes, ``shared`` is the directory in which they keep their values
+        (``PROMETHEUS_MULTIPROC_DIR``, set before this package is imported). The text then covers all of them.
+        """
+        registry = self.registry
+        if shared is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]  # the library has no types
+        return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def _label(self, task_type: str) -> str:
         return task_type if task_type in self._known else OTHER
@@ -243,7 +256,7 @@ class PrometheusMetrics:
 
 
 def _children(metric: MetricT) -> Callable[..., MetricT]:
-    """Return a quicker ``metric.labels``: that one takes a lock and makes texts of all values at every call."""
+    """Return a faster ``metric.labels``, which takes a lock and converts all values at every call."""
     children: dict[tuple[str, ...], MetricT] = {}
 
     def child(*labels: str) -> MetricT:
@@ -253,16 +266,3 @@ def _children(metric: MetricT) -> Callable[..., MetricT]:
             return children.setdefault(labels, metric.labels(*labels))
 
     return child
-
-
-def exposition(registry: CollectorRegistry, shared: Path | None = None) -> bytes:
-    """Return the metrics of ``registry`` as Prometheus reads them.
-
-    With several worker processes, ``shared`` is the directory in which they keep their values
-    (``PROMETHEUS_MULTIPROC_DIR``, set before this package is imported): the answer then sums all of them.
-    """
-    if shared is None:
-        return generate_latest(registry)
-    merged = CollectorRegistry()
-    MultiProcessCollector(merged, path=str(shared))  # type: ignore[no-untyped-call]  # the library types it not
-    return generate_latest(merged)

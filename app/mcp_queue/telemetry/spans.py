@@ -1,4 +1,4 @@
-"""The way of a task as spans, named by OpenTelemetry's semantic conventions for messaging and HTTP.
+"""Traces tasks as spans, named by OpenTelemetry's semantic conventions for messaging and HTTP.
 
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
@@ -13,34 +13,34 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from typing_extensions import override
 
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
 from mcp_queue.domain.queues import Backend, QueueSpec
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Clock, Span
+from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Clock, Span, Tracer
 
 _Attributes = dict[str, str | int]
 
 _SCOPE = "mcp_queue"
 _TRACEPARENT = "traceparent"
 _STATUS = "http.response.status_code"
-# Messages travel with W3C Trace Context, whatever OTEL_PROPAGATORS says of HTTP requests.
+# Messages carry W3C Trace Context, whatever OTEL_PROPAGATORS sets for HTTP requests.
 _W3C = TraceContextTextMapPropagator()
 _SYSTEMS = {Backend.SQS: "aws_sqs"}
 _PORTS = {"http": 80, "https": 443}
 
 
-class OpenTelemetryTracer:
-    """The ``Tracer`` of a process whose traces are on."""
+class OpenTelemetryTracer(Tracer):
+    """The ``Tracer`` of a process with traces."""
 
     def __init__(self, provider: trace.TracerProvider, clock: Clock) -> None:
-        """Make spans of ``provider``."""
         self._tracer = provider.get_tracer(_SCOPE)
         self._clock = clock
 
     def enqueue(self, queue: QueueSpec, count: int = 1) -> AbstractContextManager[Span]:
-        """Make the span ``queue.enqueue``: one for all tasks of a batch."""
+        """Make the span ``queue.enqueue``, one for all tasks of a batch."""
         attributes = _messaging(queue, "enqueue", "send")
         if count > 1:
             attributes["messaging.batch.message_count"] = count
@@ -49,7 +49,7 @@ class OpenTelemetryTracer:
     def received(
         self, queue: QueueSpec, began: float, deliveries: Sequence[Delivery], error: Exception | None = None
     ) -> None:
-        """Make the span ``queue.receive``: a trace of its own, since its messages are of many."""
+        """Make the span ``queue.receive``: a trace of its own, since its messages belong to many traces."""
         if not deliveries and error is None:
             return
         ended, took = self._clock.now(), self._clock.monotonic() - began
@@ -81,16 +81,15 @@ class OpenTelemetryTracer:
         return _current(span)
 
 
-class TracedCallbackSender:
-    """Makes the span ``callback`` of each request, and has the receiver go on from it."""
+class TracedCallbackSender(CallbackSender):
+    """Makes the span ``callback`` for each request, and passes its context to the receiver."""
 
     def __init__(self, sender: CallbackSender, provider: trace.TracerProvider) -> None:
-        """Send with ``sender``."""
         self._sender = sender
         self._tracer = provider.get_tracer(_SCOPE)
 
+    @override
     async def send(self, request: CallbackRequest) -> CallbackResponse:
-        """Make the request; see ``CallbackSender``."""
         span = self._tracer.start_span("callback", kind=SpanKind.CLIENT, attributes=_http(request))
         with _current(span) as step:
             try:
@@ -104,13 +103,13 @@ class TracedCallbackSender:
 
 
 def current_trace_id() -> str | None:
-    """Return the id of the trace under way, as 32 hexadecimal digits."""
+    """Return the id of the current trace as 32 hexadecimal digits, ``None`` without one."""
     context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
-class _Step:
-    """A span as the core sees it."""
+class _TracerSpan:
+    """Adapts an OpenTelemetry span to the port."""
 
     __slots__ = ("_span",)
 
@@ -131,9 +130,9 @@ class _Step:
 
 
 @contextmanager
-def _current(span: trace.Span) -> Iterator[_Step]:
-    step = _Step(span)
-    # The text of an error may hold what a client sent, so that OpenTelemetry is not to record it.
+def _current(span: trace.Span) -> Iterator[_TracerSpan]:
+    step = _TracerSpan(span)
+    # The text of an error may hold what a client sent: OpenTelemetry must not record it.
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield step
@@ -148,7 +147,7 @@ def _fail(span: trace.Span, error: BaseException) -> None:
 
 
 def _context(traceparent: str | None) -> Context:
-    """Return the context that a message carries; an empty one, which begins a trace, where it carries none."""
+    """Return the context of a message; without one, an empty context, which begins a trace."""
     return _W3C.extract({} if traceparent is None else {_TRACEPARENT: traceparent}, Context())
 
 
@@ -175,7 +174,7 @@ def _about(task: Task) -> _Attributes:
 
 
 def _http(request: CallbackRequest) -> _Attributes:
-    """Return where a request goes. Path and query stay out: receivers put secrets there."""
+    """Return the attributes of a request. Path and query are left out: receivers put secrets there."""
     attributes: _Attributes = {"http.request.method": request.method}
     try:
         parts = urlsplit(request.url)
@@ -188,7 +187,7 @@ def _http(request: CallbackRequest) -> _Attributes:
 
 
 def _carrying(request: CallbackRequest, traceparent: str) -> CallbackRequest:
-    """Return ``request`` with that one ``traceparent``, however the client of a webhook has written its own."""
+    """Return ``request`` with this ``traceparent`` in place of its own, in any spelling."""
     headers: Mapping[str, str] = {
         name: value for name, value in request.headers.items() if name.lower() != _TRACEPARENT
     }

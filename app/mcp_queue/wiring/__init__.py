@@ -1,1 +1,1 @@
-"""The composition root: the one place that knows which adapter stands behind which port."""
+"""The composition root: the one place that chooses the adapter of each port."""

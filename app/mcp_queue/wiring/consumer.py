@@ -1,4 +1,4 @@
-"""Builds the consumer and runs it until a signal ends it."""
+"""Builds the consumer, and runs it until a signal arrives."""
 
 import asyncio
 import contextlib
@@ -6,16 +6,14 @@ import logging
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from mcp_queue.adapters.callbacks.embeddings import OpenAIEmbeddings
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.config import environment
 from mcp_queue.config.settings import Settings
 from mcp_queue.consumer.background import share_destinations, watch_cancels, watch_depths, watch_pauses
 from mcp_queue.consumer.call_limits import DestinationRegistry
@@ -41,13 +39,13 @@ from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.periodic import Job, running
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.purges import Purges
-from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.telemetry.metrics import PrometheusMetrics
+from mcp_queue.telemetry.tracing import Tracing, tracing
 from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
-from mcp_queue.wiring.process import Signals, leave, relieve_collector, start_logging
+from mcp_queue.wiring.process import Signals, exit_immediately, freeze_startup_objects, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, opened_ledger
-from mcp_queue.wiring.tracing import Tracing, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +59,12 @@ async def run_consumer(settings: Settings) -> None:
 
     """
     start_logging(settings)
-    clock, registry, signals = SystemClock(), CollectorRegistry(), Signals()
+    clock, signals = SystemClock(), Signals()
     router = load_router(settings.handlers)
-    metrics = PrometheusMetrics(registry, known_types(settings, router), known_destinations(settings))
+    metrics = PrometheusMetrics(known_types(settings, router), known_destinations(settings))
     async with (
         contextlib.AsyncExitStack() as until_all_is_closed,
-        tracing("mcp-queue-consumer", clock) as traced,
+        tracing("mcp-queue-consumer", environment(), clock) as traced,
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
         _dispatcher(settings, router, traced, clock, metrics) as dispatcher,
@@ -87,13 +85,13 @@ async def run_consumer(settings: Settings) -> None:
         # A second signal must not cut short what the ledger still has to write.
         until_all_is_closed.enter_context(signals.heard())
         async with (
-            serving(settings.consumer.host, settings.consumer.port, readiness, _renderer(registry)),
+            serving(settings.consumer.host, settings.consumer.port, readiness, metrics.render),
             extender.running(pool.lose),
             running(jobs, clock),
             _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,
             tending_dead_letters(settings, ledger, core, clock=clock, metrics=metrics),
         ):
-            relieve_collector()
+            freeze_startup_objects()
             pool.start()
             readiness.started = True
             logger.info("consuming from %s", ", ".join(polled.queue.spec.name for polled in pool.polled))
@@ -105,7 +103,7 @@ async def run_consumer(settings: Settings) -> None:
             logger.info("drained")
     if pool.left_behind:
         logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
-        leave()
+        exit_immediately()
 
 
 def _jobs(pool: WorkerPool, queues: Queues, core: SharedServices, ledger: Ledger | None) -> list[Job]:
@@ -166,10 +164,6 @@ async def _dispatcher(
 def _revealed(settings: Settings) -> str | None:
     key = settings.embeddings.api_key
     return None if key is None else key.get_secret_value()
-
-
-def _renderer(registry: CollectorRegistry) -> Callable[[], tuple[bytes, str]]:
-    return lambda: (exposition(registry), CONTENT_TYPE_LATEST)
 
 
 def _polled_queues(settings: Settings, queues: Queues) -> list[PolledQueue]:

@@ -1,4 +1,4 @@
-"""Builds the gateway and serves it until a signal ends it."""
+"""Builds the gateway, and serves it until a signal arrives."""
 
 import contextlib
 import logging
@@ -6,9 +6,8 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from prometheus_client import CollectorRegistry
-
 from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.config import environment
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.operators.keys import ApiKey
 from mcp_queue.gateway.application import create_app, create_service_app
@@ -19,15 +18,16 @@ from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.ports import Clock, Tracer
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.periodic import running
-from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.telemetry.http_metrics import HttpMetrics
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.telemetry.spans import current_trace_id
+from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, closed_operator_services, open_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
-from mcp_queue.wiring.process import Signals, make_directory, package_version, relieve_collector, start_logging
+from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
 from mcp_queue.wiring.queues import open_queues
-from mcp_queue.wiring.serving import KeyReader, Server, allow_connections, rereading_keys, serving_beside
+from mcp_queue.wiring.serving import KeyReader, Server, raise_open_file_limit, reloading_keys, serving_metrics_port
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, closed_core, opened_ledger
-from mcp_queue.wiring.tracing import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ async def gateway_parts(
         QueueError: a queue backend cannot be opened, or a handler cannot be loaded.
 
     """
-    clock, registry = SystemClock(), CollectorRegistry()
+    clock = SystemClock()
     shared = settings.shared_metrics
     if shared is not None:
         make_directory(shared, "PROMETHEUS_MULTIPROC_DIR")  # before the first metric, which opens a file in it
     router = load_router(settings.handlers)
-    metrics = PrometheusMetrics(registry, known_types(settings, router))
+    metrics = PrometheusMetrics(known_types(settings, router))
     rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
     limits = RequestLimits(
         max_task_bytes=settings.gateway.max_task_bytes,
@@ -68,8 +68,8 @@ async def gateway_parts(
                 queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics
             ) as desk,
         ):
-            parts = _parts(core, desk, readiness, clock, registry, limits, authenticator)
-            yield replace(parts, render_metrics=lambda: exposition(registry, shared))
+            parts = _parts(core, desk, readiness, clock, metrics, limits, authenticator)
+            yield replace(parts, render_metrics=lambda: metrics.render(shared))
 
 
 def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
@@ -77,7 +77,7 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
     desk: OperatorServices,
     readiness: GatewayReadiness,
     clock: Clock,
-    registry: CollectorRegistry,
+    metrics: PrometheusMetrics,
     limits: RequestLimits,
     authenticator: Authenticator,
 ) -> GatewayDependencies:
@@ -90,8 +90,8 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
         auditor=desk.auditor,
         readiness=readiness,
         clock=clock,
-        registry=registry,
-        render_metrics=lambda: exposition(registry),
+        observe_request=HttpMetrics(metrics.registry).observe,
+        render_metrics=metrics.render,
         new_trace_id=lambda: current_trace_id() or secrets.token_hex(16),
         version=package_version(),
         limits=limits,
@@ -101,12 +101,11 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
 
 def openapi_text() -> str:
     """Return the HTTP contract as YAML. It is the same for every configuration."""
-    clock, registry = SystemClock(), CollectorRegistry()
-    metrics = PrometheusMetrics(registry, ())
+    clock, metrics = SystemClock(), PrometheusMetrics(())
     core = closed_core(clock, metrics)
     desk = closed_operator_services(core.purges, clock, metrics)
     return openapi_yaml(
-        create_app(_parts(core, desk, GatewayReadiness({}), clock, registry, RequestLimits(), Authenticator()))
+        create_app(_parts(core, desk, GatewayReadiness({}), clock, metrics, RequestLimits(), Authenticator()))
     )
 
 
@@ -121,21 +120,21 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
 
     """
     start_logging(settings)
-    allow_connections()
+    raise_open_file_limit()
     if keys is None:
         logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
     authenticator = Authenticator(
         keys, guards_service=settings.gateway.metrics_auth, local=settings.gateway.auth == "keys"
     )
     async with (
-        tracing("mcp-queue-gateway", SystemClock()) as traced,
+        tracing("mcp-queue-gateway", environment(), SystemClock()) as traced,
         gateway_parts(settings, authenticator, traced.tracer) as parts,
     ):
         apart = settings.gateway.metrics_port is not None
         app = traced.of_requests(create_app(parts, with_service=not apart))
-        relieve_collector()
+        freeze_startup_objects()
         parts.readiness.started = True
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
-        with Signals().heard(), rereading_keys(authenticator, reread):
-            async with serving_beside(create_service_app(parts) if apart else None, settings):
+        with Signals().heard(), reloading_keys(authenticator, reread):
+            async with serving_metrics_port(create_service_app(parts) if apart else None, settings):
                 await Server(app, settings, parts.readiness).serve()

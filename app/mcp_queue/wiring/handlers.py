@@ -1,4 +1,4 @@
-"""Loads the handlers that the configuration names, and what is known of task types."""
+"""Loads the configured handlers, and lists the known task types, payloads and destinations."""
 
 import importlib
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ _BUILT_IN = ("mcp_queue.handlers.echo", "mcp_queue.handlers.webhook", "mcp_queue
 
 
 def load_router(modules: Sequence[str]) -> TaskRouter:
-    """Import each module and merge its ``router``; what they do not handle, the built-in handlers do.
+    """Import each module and merge its ``router``. Built-in handlers take the task types that none of them handles.
 
     Raises:
-        QueueSetupError: a module cannot be imported, has no ``router``, or two of them know the same task type.
+        QueueSetupError: a module cannot be imported, has no ``router``, or two of them handle the same task type.
 
     """
     merged = TaskRouter()
@@ -36,7 +36,7 @@ def load_router(modules: Sequence[str]) -> TaskRouter:
 def _router_of(name: str) -> TaskRouter:
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever a project's module does when it is imported
+    except Exception as error:  # a project's module may raise anything
         message = f"QUEUE_HANDLERS: cannot import {name}: {error}"
         raise QueueSetupError(message) from error
     router = getattr(module, "router", None)
@@ -47,17 +47,17 @@ def _router_of(name: str) -> TaskRouter:
 
 
 def known_payloads(router: TaskRouter) -> dict[str, type[BaseModel]]:
-    """Return the payload models that the gateway checks: a handler's own comes before the product's."""
+    """Return the payload models that the gateway validates; a handler's own overrides the product's."""
     return {**common_payloads(), **router.payload_models()}
 
 
 def known_types(settings: Settings, router: TaskRouter) -> frozenset[str]:
-    """Return the task types that metrics may name."""
+    """Return the task types that are metric labels of their own."""
     return router.types() | {route.type for route in settings.routes} | frozenset(common_payloads())
 
 
 def known_destinations(settings: Settings) -> frozenset[str]:
-    """Return the destinations that metrics may name."""
+    """Return the destinations that are metric labels of their own."""
     targets = (target_of(route.callback_url, route.name) for route in settings.routes)
     limited = (rule.name for rule in settings.destinations)
     return frozenset([*(target.name for target in targets if target), *filter(None, limited)])

@@ -1,4 +1,4 @@
-"""What both processes do alike."""
+"""Process-level set-up that gateway and consumer share: logging, signals, directories, garbage collection."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def package_version() -> str:
-    """Return the version of the installed package; that of a bare checkout is not known."""
+    """Return the version of the installed package, ``0+unknown`` for a checkout that is not installed."""
     try:
         return version("mcp-queue")
     except PackageNotFoundError:
@@ -28,9 +28,9 @@ def package_version() -> str:
 
 
 def start_logging(settings: Settings) -> None:
-    """Write log lines to the standard error, first what is configured but probably not meant.
+    """Write log lines to standard error, beginning with the warnings about the configuration.
 
-    A project's own handlers log at the product's level.
+    The log level also applies to the modules of a project's own handlers.
     """
     packages = {"mcp_queue", *(name.split(".")[0] for name in settings.handlers)}
     configure_logging(settings.logs.level, settings.logs.format, sys.stderr, sorted(packages))
@@ -38,11 +38,11 @@ def start_logging(settings: Settings) -> None:
         logger.warning(warning)
 
 
-def relieve_collector() -> None:
-    """Leave what the start has made out of every later garbage collection, and collect less often.
+def freeze_startup_objects() -> None:
+    """Exclude the objects of the start from later garbage collections, and collect less often.
 
-    It stays for good, and looking through it again and again takes a tenth of the time of a small request. What
-    requests and attempts leave behind has few cycles.
+    They live as long as the process, and scanning them takes a tenth of the time of a small request. Requests and
+    attempts leave few cycles behind.
     """
     gc.collect()
     gc.freeze()
@@ -50,10 +50,10 @@ def relieve_collector() -> None:
 
 
 def make_directory(path: Path, variable: str) -> None:
-    """Make a directory where there is none.
+    """Create a directory if it does not exist.
 
     Raises:
-        QueueSetupError: that is not possible; the message names ``variable``, which names the directory.
+        QueueSetupError: it cannot be created; the message begins with ``variable``, which holds its path.
 
     """
     try:
@@ -63,17 +63,16 @@ def make_directory(path: Path, variable: str) -> None:
         raise QueueSetupError(message) from error
 
 
-def leave() -> NoReturn:
-    """End the process here and now: what still runs in it cannot be stopped, and has been given back."""
+def exit_immediately() -> NoReturn:
+    """End the process at once: its remaining threads cannot be stopped, and their tasks were released."""
     logging.shutdown()
     os._exit(0)
 
 
 class Signals:
-    """The first SIGTERM or SIGINT asks to ``stop``, the second to ``hurry``."""
+    """Sets ``stop`` at the first SIGTERM or SIGINT, and ``hurry`` at the second."""
 
     def __init__(self) -> None:
-        """Hear nothing yet."""
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
 
@@ -82,7 +81,7 @@ class Signals:
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """Listen while the context is open."""
+        """Handle the signals while the context is open."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._heard)

@@ -1,4 +1,4 @@
-"""Opens the queues of a configuration, whichever backend each lies on."""
+"""Opens the configured queues on their backends."""
 
 import contextlib
 import logging
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 _ESCAPED = 6
 EMBEDDED_FILE = "queue.db"
-#: The embedded queue wakes its pollers itself, and ends its polls when it is asked to.
+#: The embedded queue wakes its pollers itself, and ends their polls on request.
 EMBEDDED_WAIT = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """Every queue: ``by_name`` with levels and dead-letter queues, ``public`` as clients know them.
+    """Every queue: ``by_name`` has levels and dead-letter queues too, ``public`` the queues that clients can use.
 
-    ``pauses`` holds the switch of each public queue that has one, ``movers`` what moves its dead letters back.
+    ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one.
     """
 
     by_name: Mapping[str, Queue]
@@ -43,10 +43,10 @@ class Queues:
 
 @contextlib.asynccontextmanager
 async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) -> AsyncIterator[Queues]:
-    """Open the backends that the configuration names, and close them at the end.
+    """Open the backends of the configured queues, and close them at the end.
 
     Raises:
-        QueueError: a backend cannot be opened; the message says which and why.
+        QueueError: a backend cannot be opened.
 
     """
     physical = [spec for spec in settings.queues if spec.kind is not QueueKind.PRIORITY]
@@ -91,18 +91,18 @@ async def _payload_store(
     buckets = {spec.payload_bucket for spec in specs if spec.payload_bucket is not None}
     if not buckets:
         return None
-    # Bodies are ASCII: escaping may make six bytes of one character.
+    # Bodies are ASCII: an escaped character takes six bytes.
     longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
     return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
 
 
 def _local(spec: QueueSpec, names: Collection[str]) -> QueueSpec:
-    """Return ``spec`` without a dead-letter queue that is not in the file: it could be moved to nowhere."""
+    """Return ``spec`` without a dead-letter queue outside the file: the file cannot move messages to it."""
     return spec if spec.dead_letter_queue in names else replace(spec, dead_letter_queue=None)
 
 
 def _with_dead_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
-    """Return the queue of ``spec``, which may lie in the file while its dead-letter queue is at SQS."""
+    """Return the queue of ``spec``, whose dead-letter queue may be on the other backend."""
     dead_letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
     if dead_letters is None or dead_letters.spec.backend is spec.backend:
         return by_name[spec.name]

@@ -1,4 +1,4 @@
-"""Serves the gateway's application, and follows the signals that mean it."""
+"""Serves the gateway's applications with uvicorn, and reloads API keys on SIGHUP."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,11 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from typing_extensions import override
 
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.errors import ConfigError
@@ -19,37 +19,38 @@ from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 
-#: Reads the configuration once more and returns its keys; raises ``ConfigError`` where it holds a mistake.
+_App = Callable[..., Awaitable[None]]  # ASGI
+#: Reads the configuration again and returns its keys; raises ``ConfigError`` if it holds a mistake.
 KeyReader = Callable[[], Sequence[ApiKey] | None]
 
 logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Says that it drains as soon as the signal comes, before it stops accepting."""
+    """Reports that it is draining as soon as the signal arrives, before it stops accepting connections."""
 
-    def __init__(self, app: FastAPI, settings: Settings, readiness: GatewayReadiness) -> None:
-        """Serve ``app`` where ``settings`` say."""
+    def __init__(self, app: _App, settings: Settings, readiness: GatewayReadiness) -> None:
         super().__init__(_config(app, settings))
         self._readiness = readiness
 
+    @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Hear a signal."""
         self._readiness.draining = True
         super().handle_exit(sig, frame)
 
 
-class _Beside(uvicorn.Server):
-    """Stops when it is told to: signals are for the server that it stands beside."""
+class _MetricsServer(uvicorn.Server):
+    """A server without signal handlers: the main server has them."""
 
+    @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @contextlib.asynccontextmanager
-async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterator[None]:
-    """Serve ``app``, where there is one, on ``GATEWAY_METRICS_PORT`` while the context is open.
+async def serving_metrics_port(app: _App | None, settings: Settings) -> AsyncIterator[None]:
+    """Serve ``app``, if there is one, on ``GATEWAY_METRICS_PORT`` while the context is open.
 
     Raises:
         OSError: the address cannot be bound.
@@ -60,7 +61,7 @@ async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterat
         return
     host, port = settings.gateway.host, settings.gateway.metrics_port
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        server = _Beside(_config(app, settings))
+        server = _MetricsServer(_config(app, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
         try:
             yield
@@ -69,7 +70,7 @@ async def serving_beside(app: FastAPI | None, settings: Settings) -> AsyncIterat
             await serving
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def _config(app: _App, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=settings.gateway.host,
@@ -84,8 +85,8 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def allow_connections() -> None:
-    """Let the process hold as many files open as there may be connections, and as many again, if the system does."""
+def raise_open_file_limit() -> None:
+    """Raise the limit of open files to twice the limit of connections, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * GuardedProtocol.max_connections
     if hard != resource.RLIM_INFINITY:
@@ -95,17 +96,17 @@ def allow_connections() -> None:
 
 
 @contextlib.contextmanager
-def rereading_keys(authenticator: Authenticator, read: KeyReader) -> Iterator[None]:
-    """Let SIGHUP change the keys of ``authenticator`` to what ``read`` returns while the context is open."""
+def reloading_keys(authenticator: Authenticator, read: KeyReader) -> Iterator[None]:
+    """Give ``authenticator`` the keys that ``read`` returns at each SIGHUP while the context is open."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, _reread, authenticator, read)
+    loop.add_signal_handler(signal.SIGHUP, _reload, authenticator, read)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def _reread(authenticator: Authenticator, read: KeyReader) -> None:
+def _reload(authenticator: Authenticator, read: KeyReader) -> None:
     try:
         keys = read()
     except ConfigError as error:
@@ -113,7 +114,7 @@ def _reread(authenticator: Authenticator, read: KeyReader) -> None:
             logger.error("the API keys stay as they are: %s", problem)  # noqa: TRY400  # the trace says no more
         return
     if keys is None:
-        # A gateway that asks for keys does not stop to ask because a list has gone.
+        # A missing list must not open a gateway that asks for keys.
         logger.error("the API keys stay as they are: none are configured any more")
         return
     authenticator.change_keys(keys)

@@ -1,11 +1,9 @@
-"""What operators want of SQS: to know whether its queues are fit, and to make them so."""
+"""Inspects the configured queues at SQS, and creates or corrects them."""
 
 import asyncio
 import random
 from collections.abc import Sequence
 from datetime import timedelta
-
-from prometheus_client import CollectorRegistry
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.api.client import ClientFactory
@@ -17,12 +15,12 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 
-#: How long a look at SQS may take for whoever only wants to see the configuration.
-LOOK_TIME = timedelta(seconds=5)
+#: How long ``config check`` waits for SQS.
+INSPECTION_TIMEOUT = timedelta(seconds=5)
 
 
 async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
-    """Create or correct the configured queues at SQS; return what each needs or, without ``dry_run``, needed.
+    """Create or correct the configured queues at SQS; return the changes of each. ``dry_run`` changes nothing.
 
     Raises:
         QueueSetupError: none is configured, one cannot be what it is configured as, or SQS refuses.
@@ -38,8 +36,8 @@ async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
     return await apply_queues(specs, defaults, clients, dry_run=dry_run)
 
 
-async def warnings_of_sqs(settings: Settings) -> list[str]:
-    """Return what is odd about the configured queues as SQS describes them, or that they cannot be looked at."""
+async def sqs_warnings(settings: Settings) -> list[str]:
+    """Return a warning for each difference between the configuration and SQS, or that SQS does not answer."""
     if not _at_sqs(settings):
         return []
     backend = SqsBackend(
@@ -52,10 +50,10 @@ async def warnings_of_sqs(settings: Settings) -> list[str]:
         endpoint_url=settings.sqs.endpoint_url,
     )
     try:
-        async with asyncio.timeout(LOOK_TIME.total_seconds()), backend:
+        async with asyncio.timeout(INSPECTION_TIMEOUT.total_seconds()), backend:
             return backend.warnings
     except TimeoutError:
-        return [f"SQS was not looked at: no answer within {LOOK_TIME.total_seconds():g} s"]
+        return [f"SQS was not looked at: no answer within {INSPECTION_TIMEOUT.total_seconds():g} s"]
     except QueueError as error:
         return [f"SQS was not looked at: {error}"]
 
@@ -65,4 +63,4 @@ def _at_sqs(settings: Settings) -> list[QueueSpec]:
 
 
 def _metrics() -> PrometheusMetrics:
-    return PrometheusMetrics(CollectorRegistry(), ())
+    return PrometheusMetrics(())

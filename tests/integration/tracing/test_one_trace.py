@@ -149,8 +149,7 @@ async def test_log_lines_of_an_attempt_carry_the_id_of_its_trace(
 
 HANDLER = """
 from opentelemetry import trace
-from mcp_queue.domain.task import Task
-from mcp_queue.services.execution.router import TaskRouter
+from mcp_queue import Task, TaskRouter
 
 router = TaskRouter()
 

@@ -10,26 +10,25 @@ from prometheus_client import CollectorRegistry
 
 from mcp_queue.domain.queues import QueueStats
 from mcp_queue.domain.task import TaskStatus
-from mcp_queue.ports import Metrics
-from mcp_queue.telemetry.metrics import PrometheusMetrics, exposition
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 
 
-def a_pair() -> tuple[CollectorRegistry, Metrics]:
-    """Return metrics that know one task type, and where they can be read."""
-    registry = CollectorRegistry()
-    return registry, PrometheusMetrics(registry, {"echo"})
+def a_pair() -> tuple[CollectorRegistry, PrometheusMetrics]:
+    """Return metrics that know one task type, and their registry."""
+    metrics = PrometheusMetrics({"echo"})
+    return metrics.registry, metrics
 
 
 def test_tasks_are_counted_by_queue_type_and_status() -> None:
     """Under the names that dashboards rely on."""
-    registry, metrics = a_pair()
+    _, metrics = a_pair()
 
     metrics.enqueued("tasks", "echo")
     metrics.dequeued("tasks", "echo")
     metrics.completed("tasks", "echo", TaskStatus.RETRYING)
     metrics.completed("tasks", "echo", TaskStatus.DEAD_LETTERED)
 
-    lines = exposition(registry).decode().splitlines()
+    lines = metrics.render()[0].decode().splitlines()
     for expected in (
         'mcp_queue_tasks_enqueued_total{queue="tasks",task_type="echo"} 1.0',
         'mcp_queue_tasks_dequeued_total{queue="tasks",task_type="echo"} 1.0',
@@ -50,7 +49,7 @@ def test_types_that_nobody_knows_count_as_other() -> None:
 
     labels = {"queue": "tasks", "task_type": "other"}
     assert registry.get_sample_value("mcp_queue_tasks_enqueued_total", labels) == 1000
-    assert len(exposition(registry)) < 10_000
+    assert len(metrics.render()[0]) < 10_000
 
 
 def test_durations_fall_into_buckets_that_double_from_a_tenth_of_a_second() -> None:
@@ -120,8 +119,8 @@ def test_what_is_unknown_is_not_zero() -> None:
 
 def test_destinations_that_nobody_configured_count_as_other() -> None:
     """Clients name them: a thousand open breakers are one series, whose value says how many."""
-    registry = CollectorRegistry()
-    metrics = PrometheusMetrics(registry, (), {"billing"})
+    metrics = PrometheusMetrics((), {"billing"})
+    registry = metrics.registry
     assert registry.get_sample_value("mcp_queue_breaker_open", {"destination": "billing"}) == 0
 
     metrics.breaker_opened("billing")
@@ -140,8 +139,8 @@ def test_destinations_that_nobody_configured_count_as_other() -> None:
 
 def test_traffic_with_the_backends_is_counted() -> None:
     """Requests per task are what SQS costs; a backlog of rows is what the ledger owes."""
-    registry = CollectorRegistry()
-    metrics = PrometheusMetrics(registry, ())
+    metrics = PrometheusMetrics(())
+    registry = metrics.registry
 
     metrics.sqs_call("SendMessageBatch", "ok")
     metrics.sqs_batch("SendMessageBatch", 7)
@@ -163,8 +162,8 @@ def test_traffic_with_the_backends_is_counted() -> None:
 
 def test_dead_letters_are_counted() -> None:
     """How long the oldest has waited, how many went back, and whether anybody was told."""
-    registry = CollectorRegistry()
-    metrics = PrometheusMetrics(registry, ())
+    metrics = PrometheusMetrics(())
+    registry = metrics.registry
 
     metrics.oldest_dead_letter("tasks", timedelta(minutes=5))
     metrics.oldest_dead_letter("orders", None)
@@ -183,10 +182,9 @@ def test_dead_letters_are_counted() -> None:
 
 WORKER = """
 import sys
-from prometheus_client import CollectorRegistry
 from mcp_queue.domain.queues import QueueStats
 from mcp_queue.telemetry.metrics import PrometheusMetrics
-metrics = PrometheusMetrics(CollectorRegistry(), {"echo"})
+metrics = PrometheusMetrics({"echo"})
 for _ in range(int(sys.argv[1])):
     metrics.enqueued("tasks", "echo")
 metrics.observe_queue(
@@ -201,7 +199,7 @@ def test_several_worker_processes_answer_as_one(tmp_path: Path) -> None:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         subprocess.run([sys.executable, "-c", WORKER, count], env=environment, check=True, timeout=60)
 
-    lines = exposition(CollectorRegistry(), tmp_path).decode().splitlines()
+    lines = PrometheusMetrics(()).render(tmp_path)[0].decode().splitlines()
 
     assert 'mcp_queue_tasks_enqueued_total{queue="tasks",task_type="echo"} 7.0' in lines
     assert 'mcp_queue_depth{queue="tasks"} 5.0' in lines

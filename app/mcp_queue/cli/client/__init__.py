@@ -1,1 +1,1 @@
-"""Commands that talk to a running gateway."""
+"""Commands that call a running gateway."""

@@ -1,13 +1,16 @@
-"""Commands about dead letters."""
+"""Commands that list, redrive and delete dead letters."""
 
-import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_queue.cli.context import load_client
+from mcp_queue.cli.client.calls import call_gateway, list_some
+from mcp_queue.cli.client.paths import queue_path
 from mcp_queue.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from mcp_queue.cli.client.http import GatewayClient
 
 _Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue that the tasks came from.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -16,8 +19,6 @@ _Type = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only 
 _Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Only where the reason has this in it.")]
 _After = Annotated[str | None, typer.Option(metavar="TIME", help="Only what failed after this (RFC 3339).")]
 _Before = Annotated[str | None, typer.Option(metavar="TIME", help="Only what failed before this (RFC 3339).")]
-#: Longest page that the gateway gives out.
-_PAGE = 200
 
 
 def list_dead_letters(
@@ -34,7 +35,7 @@ def list_dead_letters(
     from mcp_queue.cli.output import print_json, print_table
 
     chosen = _filter(task_type, reason, failed_after, failed_before)
-    dead_letters = asyncio.run(_list(queue, chosen, limit))
+    dead_letters = list_some(queue_path(queue, "dlq", "tasks"), "tasks", chosen, limit)
     if as_json:
         print_json(dead_letters)
         return
@@ -53,7 +54,7 @@ def show(
     """Show one dead letter with its payload and its attempts."""
     from mcp_queue.cli.output import print_json
 
-    dead_letter = asyncio.run(_get(queue, task_id))
+    dead_letter = call_gateway(lambda gateway: gateway.get(queue_path(queue, "dlq", "tasks", task_id)))
     if as_json:
         print_json(dead_letter)
     else:
@@ -86,9 +87,9 @@ def redrive(
     if max_per_second is not None:
         selection["max_per_second"] = max_per_second
     if not yes and not dry_run and not ids:
-        count = asyncio.run(_redrive(queue, {**selection, "dry_run": True}))["matched"]
+        count = _redrive(queue, {**selection, "dry_run": True})["matched"]
         typer.confirm(f"Redrive {_dead_letters(count)} of {queue}?", abort=True)
-    outcome = asyncio.run(_redrive(queue, {**selection, "dry_run": dry_run}))
+    outcome = _redrive(queue, {**selection, "dry_run": dry_run})
     _report(queue, outcome, dry_run=dry_run, as_json=as_json)
     unknown = len(set(ids or ())) - (outcome["matched"] or 0)
     if unknown > 0:
@@ -105,7 +106,7 @@ def delete(
     """Delete dead letters for good."""
     if not yes:
         typer.confirm(f"Delete {_dead_letters(len(ids))} of {queue}? There is no way back.", abort=True)
-    asyncio.run(_delete(queue, ids))
+    call_gateway(lambda gateway: _delete(gateway, queue, ids))
     typer.echo(f"Deleted {_dead_letters(len(ids))} of {queue}.")
 
 
@@ -113,7 +114,8 @@ def purge(queue: _Queue, *, yes: _Yes = False) -> None:
     """Delete every dead letter of a queue for good."""
     if not yes:
         typer.confirm(f"Delete every dead letter of {queue}? There is no way back.", abort=True)
-    purged = asyncio.run(_purge(queue))["purged"]
+    answer = call_gateway(lambda gateway: gateway.post(queue_path(queue, "dlq", "purge"), {"confirm": queue}))
+    purged = answer["purged"]
     typer.echo(
         f"Purged the dead letters of {queue}." if purged is None else f"Purged {_dead_letters(purged)} of {queue}."
     )
@@ -155,54 +157,19 @@ def _report(queue: str, outcome: dict[str, Any], *, dry_run: bool, as_json: bool
         raise typer.Exit(1)
 
 
-async def _list(queue: str, chosen: dict[str, str], limit: int) -> list[Any]:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
-
-    dead_letters: list[Any] = []
-    async with GatewayClient(load_client()) as gateway:
-        path, size = queue_path(queue, "dlq", "tasks"), str(min(limit, _PAGE))
-        async for dead_letter in gateway.pages(path, "tasks", **chosen, limit=size):
-            dead_letters.append(dead_letter)
-            if len(dead_letters) == limit:
-                break
-    return dead_letters
-
-
-async def _get(queue: str, task_id: str) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient
-
-    async with GatewayClient(load_client()) as gateway:
-        return await gateway.get(_path(queue, task_id))
-
-
-async def _redrive(queue: str, selection: dict[str, Any]) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
+def _redrive(queue: str, selection: dict[str, Any]) -> Any:
     from mcp_queue.cli.client.redrive_progress import watch
 
-    async with GatewayClient(load_client()) as gateway:
+    async def redrive(gateway: "GatewayClient") -> Any:
         answer = await gateway.post(queue_path(queue, "dlq", "redrive"), selection)
         return await watch(gateway, answer) if "id" in answer else answer
 
-
-async def _delete(queue: str, ids: Sequence[str]) -> None:
-    from mcp_queue.cli.client.http import GatewayClient
-
-    async with GatewayClient(load_client()) as gateway:
-        for task_id in ids:
-            await gateway.delete(_path(queue, task_id))
+    return call_gateway(redrive)
 
 
-async def _purge(queue: str) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
-
-    async with GatewayClient(load_client()) as gateway:
-        return await gateway.post(queue_path(queue, "dlq", "purge"), {"confirm": queue})
-
-
-def _path(queue: str, task_id: str) -> str:
-    from mcp_queue.cli.client.http import queue_path, quoted
-
-    return queue_path(queue, "dlq", "tasks", quoted(task_id))
+async def _delete(gateway: "GatewayClient", queue: str, ids: Sequence[str]) -> None:
+    for task_id in ids:
+        await gateway.delete(queue_path(queue, "dlq", "tasks", task_id))
 
 
 def _print_dead_letter(dead_letter: dict[str, Any]) -> None:

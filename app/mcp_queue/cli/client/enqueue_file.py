@@ -1,4 +1,4 @@
-"""Submits a file of tasks, in batches and in constant memory."""
+"""Submits a file of tasks in batches, with constant memory."""
 
 import asyncio
 import os
@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mcp_queue.cli.client.http import GatewayClient, ProblemError, queue_path
+from mcp_queue.cli.client.http import GatewayClient, GatewayRefusedError
+from mcp_queue.cli.client.paths import queue_path
 from mcp_queue.cli.errors import CommandError
-from mcp_queue.config import Client
 
-#: What the gateway takes in one batch.
+#: The gateway's limits for one batch.
 MAX_TASKS = 1000
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -25,7 +25,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class Tally:
+class FileCounts:
     """How many tasks were accepted, and how many refused."""
 
     accepted: int = 0
@@ -57,7 +57,7 @@ def lines_of(stream: BinaryIO) -> Iterator[Line]:
 
 
 def batches_of(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Group ``lines`` into what one request takes; a line that is too long for any stands alone."""
+    """Group ``lines`` into batches; a line that is too long for any batch is a batch of its own."""
     batch: list[Line] = []
     size = 0
     for line in lines:
@@ -70,55 +70,54 @@ def batches_of(lines: Iterator[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-async def enqueue_file(client: Client, queue: str, name: str, stream: BinaryIO) -> Tally:
-    """Submit the tasks in ``stream``; every refused line goes to the standard error behind ``name`` and its number.
+async def enqueue_file(gateway: GatewayClient, queue: str, name: str, stream: BinaryIO) -> FileCounts:
+    """Submit the tasks in ``stream``. Each refused line is reported on standard error as ``name:number: reason``.
 
     Raises:
-        CommandError: the gateway does not answer, or refuses a batch as a whole. The message says which lines.
+        CommandError: the gateway does not answer, or refuses a whole batch. The message names the lines.
 
     """
-    tally = Tally()
+    counts = FileCounts()
     with _progress() as progress:
-        bar = progress.add_task("", total=_size(stream), tally=tally)
-        async with GatewayClient(client) as gateway:
-            for whole in batches_of(lines_of(stream)):
-                async for batch, verdicts in _sent(gateway, queue, whole, tally):
-                    for line, reason in zip(batch, verdicts, strict=True):
-                        if reason is None:
-                            tally.accepted += 1
-                        else:
-                            tally.failed += 1
-                            progress.console.print(f"{name}:{line.number}: {reason}", markup=False, soft_wrap=True)
-                    progress.advance(bar, sum(line.size for line in batch))
-    return tally
+        bar = progress.add_task("", total=_size(stream), counts=counts)
+        for batch in batches_of(lines_of(stream)):
+            async for part, reasons in _sent(gateway, queue, batch, counts):
+                for line, reason in zip(part, reasons, strict=True):
+                    if reason is None:
+                        counts.accepted += 1
+                    else:
+                        counts.failed += 1
+                        progress.console.print(f"{name}:{line.number}: {reason}", markup=False, soft_wrap=True)
+                progress.advance(bar, sum(line.size for line in part))
+    return counts
 
 
 def _progress() -> Progress:
     console = Console(stderr=True, highlight=False)
-    counts = TextColumn("{task.fields[tally].accepted:,} accepted, {task.fields[tally].failed:,} refused")
+    summary = TextColumn("{task.fields[counts].accepted:,} accepted, {task.fields[counts].failed:,} refused")
     return Progress(
-        BarColumn(), counts, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        BarColumn(), summary, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     )
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """Return how many bytes there are, ``None`` for a pipe."""
+    """Return the size in bytes, ``None`` for a pipe."""
     return os.fstat(stream.fileno()).st_size or None
 
 
 async def _sent(
-    gateway: GatewayClient, queue: str, batch: list[Line], tally: Tally
+    gateway: GatewayClient, queue: str, batch: list[Line], counts: FileCounts
 ) -> AsyncIterator[tuple[list[Line], list[str | None]]]:
-    """Send ``batch``, in parts where it is too large as a whole: few bytes may hold more values than a request takes.
+    """Send ``batch``, in halves where the gateway says that it is too large: few bytes may hold too many values.
 
-    Yields each part that was answered, with the reason why each line was refused, ``None`` for those accepted.
+    Yield each part that was answered, with one reason for each line: ``None`` where it was accepted.
     """
     parts = [batch]
     while parts:
         part = parts.pop()
         try:
             yield part, await _verdicts(gateway, queue, part)
-        except ProblemError as error:
+        except GatewayRefusedError as error:
             if error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise CommandError(_unconfirmed(part, str(error))) from error
             if len(part) == 1:
@@ -129,8 +128,8 @@ async def _sent(
         except CommandError as error:
             raise CommandError(_unconfirmed(part, str(error))) from error
         except asyncio.CancelledError:
-            told = f"interrupted; {tally.accepted} tasks were submitted before"
-            typer.echo(_unconfirmed(part, told), err=True)
+            interrupted = f"interrupted; {counts.accepted} tasks were submitted before"
+            typer.echo(_unconfirmed(part, interrupted), err=True)
             raise
 
 
@@ -155,11 +154,11 @@ def _reason(result: dict[str, Any]) -> str | None:
 
 
 async def _send(gateway: GatewayClient, queue: str, lines: bytes) -> Any:
-    """Send one batch; wait and try again where the gateway took nothing of it because there was too much at once."""
+    """Send one batch. Wait and try again while the gateway is overloaded: then it has taken none of the tasks."""
     for _ in range(_TRIES - 1):
         try:
             return await gateway.post(queue_path(queue, "tasks", "batch"), lines=lines)
-        except ProblemError as error:
+        except GatewayRefusedError as error:
             if error.status != HTTPStatus.TOO_MANY_REQUESTS and error.code != "overloaded":
                 raise
             await asyncio.sleep(min(error.retry_after or 0, _LONGEST_PAUSE_SECONDS))

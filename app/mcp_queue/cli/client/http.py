@@ -1,27 +1,25 @@
-"""The HTTP client of the client commands."""
+"""Sends the requests of the client commands to the gateway."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import aiohttp
 
 from mcp_queue.cli.errors import CommandError
-from mcp_queue.config import Client
+from mcp_queue.config import ClientSection
 from mcp_queue.config.schema.values import hide_credentials
 
 _SUCCESS = 2
 _TIMEOUT = aiohttp.ClientTimeout(total=120, connect=10)
 
 
-class ProblemError(CommandError):
-    """The gateway says no. ``retry_after`` is in seconds, where the same request may succeed later."""
+class GatewayRefusedError(CommandError):
+    """The gateway refused a request. ``retry_after`` is in seconds; ``None`` where it names no time."""
 
     def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
-        """Keep what the answer says."""
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
@@ -29,16 +27,15 @@ class ProblemError(CommandError):
 
 
 class GatewayClient:
-    """Talks to one gateway."""
+    """A client of one gateway, as an asynchronous context manager."""
 
-    def __init__(self, client: Client) -> None:
-        """Know where the gateway is."""
+    def __init__(self, client: ClientSection) -> None:
         self._url = client.url.rstrip("/")
         key = client.key.get_secret_value() if client.key else None
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def __aenter__(self) -> Self:
-        """Be ready to send."""
+        """Open the connection pool."""
         self._session = aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT)
         return self
 
@@ -65,11 +62,11 @@ class GatewayClient:
         return await self._send("PUT", path, json=body)
 
     async def delete(self, path: str) -> None:
-        """Return when what is at ``path`` is gone."""
+        """Send a DELETE."""
         await self._send("DELETE", path)
 
     async def pages(self, path: str, member: str, **query: str) -> AsyncIterator[Any]:
-        """Yield every element of a list that ``query`` filters, page by page."""
+        """Yield every element of the list at ``path`` that matches ``query``, page by page."""
         while True:
             page = await self.get(path, **query)
             for element in page[member]:
@@ -79,7 +76,13 @@ class GatewayClient:
             query = {**query, "cursor": page["next_cursor"]}
 
     async def _send(self, method: str, path: str, **arguments: Any) -> Any:
-        """Raise ``ProblemError`` for an answer that is none, ``CommandError`` for none at all."""
+        """Send a request and return its JSON answer.
+
+        Raises:
+            GatewayRefusedError: the answer is an error.
+            CommandError: there is no answer, or it is not the gateway's.
+
+        """
         try:
             async with self._session.request(method, self._url + path, allow_redirects=False, **arguments) as response:
                 text = await response.text()
@@ -102,22 +105,12 @@ class GatewayClient:
             raise CommandError(message) from error
 
 
-def queue_path(name: str, *rest: str) -> str:
-    """Return the path of a queue, or of something below it."""
-    return "/".join(["/v1/queues", quoted(name), *rest])
-
-
-def quoted(name: str) -> str:
-    """Return ``name`` as a part of a path, also where the shell has given bytes that are no text."""
-    return quote(name, safe="", errors="surrogateescape")
-
-
-def _problem(response: aiohttp.ClientResponse, text: str) -> ProblemError:
+def _problem(response: aiohttp.ClientResponse, text: str) -> GatewayRefusedError:
     retry_after = response.headers.get("Retry-After", "")
     seconds = float(retry_after) if retry_after.isdecimal() else None
     try:
         problem = json.loads(text)
-        return ProblemError(response.status, problem["code"], problem["detail"], seconds)
+        return GatewayRefusedError(response.status, problem["code"], problem["detail"], seconds)
     except (ValueError, KeyError, TypeError):
-        # Something between us and the gateway answered.
-        return ProblemError(response.status, str(response.status), response.reason or "no reason given", seconds)
+        # A proxy in front of the gateway answered.
+        return GatewayRefusedError(response.status, str(response.status), response.reason or "no reason given", seconds)

@@ -1,14 +1,16 @@
-"""Commands that see and steer queues."""
+"""Commands that show, pause, purge and create queues."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_queue.cli.context import load_client, load_settings
+from mcp_queue.cli.client.calls import call_gateway, list_all
+from mcp_queue.cli.client.paths import api_path, queue_path
+from mcp_queue.cli.context import load_settings
 
 if TYPE_CHECKING:
     from mcp_queue.adapters.sqs.setup.apply import Plan
+    from mcp_queue.cli.client.http import GatewayClient
 
 _Name = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -18,7 +20,7 @@ def list_queues(*, as_json: _Json = False) -> None:
     """List the queues."""
     from mcp_queue.cli.output import print_json, print_table
 
-    queues = asyncio.run(_list())
+    queues = _list()
     if as_json:
         print_json(queues)
         return
@@ -35,7 +37,8 @@ def stats(
     """Show what lies in a queue, or in every queue. Counts on SQS are approximate."""
     from mcp_queue.cli.output import print_json, print_table
 
-    found = asyncio.run(_stats(queue))
+    names = [queue] if queue else [item["name"] for item in _list()]
+    found = call_gateway(lambda gateway: _stats(gateway, names))
     if as_json:
         print_json(found)
         return
@@ -45,13 +48,13 @@ def stats(
 
 def pause(queue: _Name) -> None:
     """Stop consumers from receiving from a queue; enqueueing goes on."""
-    asyncio.run(_post(queue, "pause"))
+    _post(queue, "pause")
     typer.echo(f"Paused {queue}: consumers stop within 5 s.")
 
 
 def resume(queue: _Name) -> None:
     """Let consumers receive from a queue again."""
-    asyncio.run(_post(queue, "resume"))
+    _post(queue, "resume")
     typer.echo(f"Resumed {queue}: consumers start within 5 s.")
 
 
@@ -61,7 +64,7 @@ def purge(
     """Cancel every waiting, delayed and scheduled task of a queue. There is no way back."""
     if not yes:
         typer.confirm(f"Cancel every waiting task of {queue}?", abort=True)
-    purged = asyncio.run(_post(queue, "purge", {"confirm": queue}))["purged"]
+    purged = _post(queue, "purge", {"confirm": queue})["purged"]
     typer.echo(f"Purged {queue}." if purged is None else f"Purged {queue}: {purged} tasks canceled.")
 
 
@@ -72,6 +75,8 @@ def apply(
 
     A queue that is given by its URL or ARN is corrected, but not created. Talks to SQS and to no gateway.
     """
+    import asyncio
+
     from mcp_queue.cli.errors import CommandError
     from mcp_queue.domain.errors import QueueSetupError
     from mcp_queue.wiring.sqs_setup import apply_to_sqs
@@ -86,26 +91,16 @@ def apply(
         typer.echo("\n".join([f"{plan.name} ({plan.address}): {done}", *_change_lines(plan)]))
 
 
-async def _list() -> list[Any]:
-    from mcp_queue.cli.client.http import GatewayClient
-
-    async with GatewayClient(load_client()) as gateway:
-        return [queue async for queue in gateway.pages("/v1/queues", "queues")]
+def _list() -> list[Any]:
+    return list_all(api_path("queues"), "queues")
 
 
-async def _stats(name: str | None) -> list[Any]:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
-
-    async with GatewayClient(load_client()) as gateway:
-        names = [name] if name else [queue["name"] async for queue in gateway.pages("/v1/queues", "queues")]
-        return [await gateway.get(queue_path(name, "stats")) for name in names]
+async def _stats(gateway: "GatewayClient", names: list[str]) -> list[Any]:
+    return [await gateway.get(queue_path(name, "stats")) for name in names]
 
 
-async def _post(queue: str, action: str, body: object = None) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
-
-    async with GatewayClient(load_client()) as gateway:
-        return await gateway.post(queue_path(queue, action), body)
+def _post(queue: str, action: str, body: object = None) -> Any:
+    return call_gateway(lambda gateway: gateway.post(queue_path(queue, action), body))
 
 
 def _change_lines(plan: "Plan") -> list[str]:

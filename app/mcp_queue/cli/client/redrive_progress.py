@@ -1,4 +1,4 @@
-"""Watches a redrive in the background."""
+"""Shows the progress of a redrive that runs in the gateway."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ _INTERVAL = 0.5
 
 
 async def watch(gateway: GatewayClient, redrive: dict[str, Any]) -> dict[str, Any]:
-    """Return how ``redrive`` ended; until then a bar on the standard error shows how far it came."""
+    """Poll ``redrive`` until it has ended, with a progress bar on standard error; return its last state."""
     console = Console(stderr=True, highlight=False)
     columns = TextColumn("redriving"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -24,6 +24,6 @@ async def watch(gateway: GatewayClient, redrive: dict[str, Any]) -> dict[str, An
                 progress.update(bar, total=redrive["matched"], completed=redrive["redriven"] + redrive["failed"])
         except asyncio.CancelledError:
             stop = f"POST /v1/redrives/{redrive['id']}/cancel"
-            console.print(f"The redrive goes on without being watched; {stop} stops it.", markup=False)
+            console.print(f"The redrive goes on in the gateway; {stop} stops it.", markup=False)
             raise
     return redrive

@@ -1,15 +1,11 @@
-"""Commands about recurring tasks."""
+"""Commands that show and change schedules."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from mcp_queue.cli.context import load_client
-
-if TYPE_CHECKING:
-    from mcp_queue.cli.client.http import GatewayClient
+from mcp_queue.cli.client.calls import call_gateway, list_all
+from mcp_queue.cli.client.paths import api_path
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -19,10 +15,7 @@ def list_schedules(*, as_json: _Json = False) -> None:
     """List the schedules."""
     from mcp_queue.cli.output import print_json, print_table
 
-    async def collect(gateway: "GatewayClient") -> list[Any]:
-        return [schedule async for schedule in gateway.pages("/v1/schedules", "schedules")]
-
-    schedules = asyncio.run(_talk(collect))
+    schedules = list_all(api_path("schedules"), "schedules")
     if as_json:
         print_json(schedules)
         return
@@ -34,7 +27,7 @@ def show(name: _Name) -> None:
     """Show a schedule as JSON."""
     from mcp_queue.cli.output import print_json
 
-    print_json(asyncio.run(_talk(lambda gateway: gateway.get(_path(name)))))
+    print_json(call_gateway(lambda gateway: gateway.get(api_path("schedules", name))))
 
 
 def put(
@@ -58,33 +51,20 @@ def put(
         "misfire": misfire,
         "paused": paused,
     }
-    schedule = asyncio.run(_talk(lambda gateway: gateway.put(_path(name), body)))
+    schedule = call_gateway(lambda gateway: gateway.put(api_path("schedules", name), body))
     typer.echo(f"{name} is paused." if paused else f"{name} runs next at {schedule['next_run_at']}.")
 
 
 def delete(name: _Name) -> None:
     """Remove a schedule; tasks that came of it stay."""
-    asyncio.run(_talk(lambda gateway: gateway.delete(_path(name))))
+    call_gateway(lambda gateway: gateway.delete(api_path("schedules", name)))
     typer.echo(f"Removed {name}.")
 
 
 def run(name: _Name) -> None:
     """Submit the task of a schedule now; its ticks go on as before."""
-    task = asyncio.run(_talk(lambda gateway: gateway.post(f"{_path(name)}/run")))
+    task = call_gateway(lambda gateway: gateway.post(api_path("schedules", name, "run")))
     typer.echo(f"{task['id']} is {task['status']} in {task['queue']}")
-
-
-async def _talk(do: "Callable[[GatewayClient], Awaitable[Any]]") -> Any:
-    from mcp_queue.cli.client.http import GatewayClient
-
-    async with GatewayClient(load_client()) as gateway:
-        return await do(gateway)
-
-
-def _path(name: str) -> str:
-    from mcp_queue.cli.client.http import quoted
-
-    return f"/v1/schedules/{quoted(name)}"
 
 
 def _json(text: str) -> Any:

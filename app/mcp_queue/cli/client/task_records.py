@@ -1,23 +1,21 @@
-"""Commands that look tasks up and withdraw them."""
+"""Commands that show, list and cancel tasks."""
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
 
-from mcp_queue.cli.context import load_client
+from mcp_queue.cli.client.calls import call_gateway, list_some
+from mcp_queue.cli.client.paths import api_path
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the task.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-#: Longest page that the gateway gives out.
-_PAGE = 200
 
 
 def show(task_id: _Id, *, as_json: _Json = False) -> None:
     """Show a task, its attempts and its result."""
     from mcp_queue.cli.output import print_json
 
-    task = asyncio.run(_call("GET", task_id))
+    task = call_gateway(lambda gateway: gateway.get(api_path("tasks", task_id)))
     if as_json:
         print_json(task)
     else:
@@ -49,7 +47,7 @@ def list_tasks(
         "created_before": created_before,
     }
     query = {name: value for name, value in filters.items() if value is not None}
-    tasks = asyncio.run(_list(query, limit))
+    tasks = list_some(api_path("tasks"), "tasks", query, limit)
     if as_json:
         print_json(tasks)
         return
@@ -60,29 +58,9 @@ def list_tasks(
 
 def cancel(task_id: _Id) -> None:
     """Withdraw a task: one that waits never starts, one that runs is asked to stop."""
-    task = asyncio.run(_call("POST", task_id, "cancel"))
+    task = call_gateway(lambda gateway: gateway.post(api_path("tasks", task_id, "cancel")))
     asked = "is asked to stop; a callback under way is let finish" if task["status"] == "running" else "is canceled"
     typer.echo(f"{task_id} {asked}.")
-
-
-async def _call(method: str, task_id: str, *rest: str) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient, quoted
-
-    path = "/".join(["/v1/tasks", quoted(task_id), *rest])
-    async with GatewayClient(load_client()) as gateway:
-        return await (gateway.get(path) if method == "GET" else gateway.post(path))
-
-
-async def _list(query: dict[str, str], limit: int) -> list[Any]:
-    from mcp_queue.cli.client.http import GatewayClient
-
-    tasks: list[Any] = []
-    async with GatewayClient(load_client()) as gateway:
-        async for task in gateway.pages("/v1/tasks", "tasks", **query, limit=str(min(limit, _PAGE))):
-            tasks.append(task)
-            if len(tasks) == limit:
-                break
-    return tasks
 
 
 def _print_task(task: dict[str, Any]) -> None:

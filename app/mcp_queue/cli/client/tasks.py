@@ -1,11 +1,11 @@
-"""Commands that submit tasks."""
+"""The command that submits tasks."""
 
-import asyncio
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from mcp_queue.cli.context import load_client
+from mcp_queue.cli.client.calls import call_gateway
+from mcp_queue.cli.client.paths import queue_path
 
 _DEFAULT_QUEUE = "tasks"
 
@@ -90,7 +90,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _enqueue_one(queue: str, task: dict[str, Any], idempotency_key: str | None, *, as_json: bool) -> None:
     from mcp_queue.cli.output import print_json
 
-    accepted = asyncio.run(_submit(queue, task, idempotency_key))
+    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    accepted = call_gateway(lambda gateway: gateway.post(queue_path(queue, "tasks"), task, headers=headers))
     if as_json:
         print_json(accepted)
     else:
@@ -98,22 +99,14 @@ def _enqueue_one(queue: str, task: dict[str, Any], idempotency_key: str | None, 
         typer.echo(f"{accepted['id']} is {accepted['status']} in {accepted['queue']}{again}")
 
 
-async def _submit(queue: str, task: dict[str, Any], idempotency_key: str | None) -> Any:
-    from mcp_queue.cli.client.http import GatewayClient, queue_path
-
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-    async with GatewayClient(load_client()) as gateway:
-        return await gateway.post(queue_path(queue, "tasks"), task, headers=headers)
-
-
 def _enqueue_file(queue: str, file: BinaryIO, *, as_json: bool) -> None:
     from mcp_queue.cli.client.enqueue_file import enqueue_file
     from mcp_queue.cli.output import print_json
 
-    tally = asyncio.run(enqueue_file(load_client(), queue, file.name, file))
+    counts = call_gateway(lambda gateway: enqueue_file(gateway, queue, file.name, file))
     if as_json:
-        print_json({"accepted": tally.accepted, "failed": tally.failed})
+        print_json({"accepted": counts.accepted, "failed": counts.failed})
     else:
-        typer.echo(f"{tally.accepted} tasks submitted to {queue}, {tally.failed} refused")
-    if tally.failed:
+        typer.echo(f"{counts.accepted} tasks submitted to {queue}, {counts.failed} refused")
+    if counts.failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands that run the product."""
+"""Commands that run the gateway, the consumer, or both."""
 
 import errno
 import sys
@@ -20,9 +20,9 @@ _UntilStdinCloses = Annotated[
 ]
 _NETWORKS = "CALLBACK_ALLOWED_NETWORKS"
 _LOOPBACK = "127.0.0.0/8,::1/128"
-#: What a process may need to end beyond its grace period and the long polls under way.
+#: Time that a process may need to end beyond its grace period and the long polls in progress.
 _MARGIN = timedelta(seconds=10)
-_PATIENCE = timedelta(minutes=1)
+_START_TIMEOUT = timedelta(minutes=1)
 _UNUSABLE_ADDRESS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES})
 
 
@@ -59,24 +59,24 @@ def dev() -> None:
     environ[_NETWORKS] = ",".join(map(str, settings.callbacks.egress.allowed_networks))
     import asyncio
 
-    from mcp_queue.cli.processes.supervisor import Command, supervise
+    from mcp_queue.cli.processes.supervisor import ChildCommand, supervise
 
     commands = [
-        Command(name, [sys.executable, "-m", "mcp_queue", name, "--until-stdin-closes"], environ)
+        ChildCommand(name, [sys.executable, "-P", "-m", "mcp_queue", name, "--until-stdin-closes"], environ)
         for name in ("gateway", "consumer")
     ]
     outcome = asyncio.run(supervise(commands, lambda: _announce(settings), _longest_stop(settings)))
-    if outcome.culprit is not None:
-        message = f"the {outcome.culprit} has ended, so the other was stopped"
+    if outcome.ended_first is not None:
+        message = f"the {outcome.ended_first} has ended, so the other was stopped"
         raise CommandError(message, outcome.exit_code)
     sys.exit(outcome.exit_code)
 
 
 async def _announce(settings: "Settings") -> None:
-    from mcp_queue.cli.processes.welcome import reachable, wait_for, welcome
+    from mcp_queue.cli.processes.banner import banner, reachable, wait_for
 
-    if await wait_for(reachable(settings.gateway.host), settings.gateway.port, _PATIENCE):
-        typer.echo(welcome(settings))
+    if await wait_for(reachable(settings.gateway.host), settings.gateway.port, _START_TIMEOUT):
+        typer.echo(banner(settings))
 
 
 def _serve(running: Coroutine[None, None, None], settings: "Settings", *, until_stdin_closes: bool) -> None:
@@ -85,7 +85,7 @@ def _serve(running: Coroutine[None, None, None], settings: "Settings", *, until_
     from mcp_queue.domain.errors import QueueError
 
     if until_stdin_closes:
-        from mcp_queue.cli.processes.lifeline import stop_with_stdin
+        from mcp_queue.cli.processes.parent_watch import stop_with_stdin
 
         stop_with_stdin(_longest_stop(settings))
     try:
@@ -99,5 +99,5 @@ def _serve(running: Coroutine[None, None, None], settings: "Settings", *, until_
 
 
 def _longest_stop(settings: "Settings") -> timedelta:
-    """Return how long a clean stop may take: a poll under way is awaited before running work gets its grace period."""
+    """Return how long a clean stop may take: long polls end first, then running tasks get their grace period."""
     return settings.sqs.wait_time + settings.shutdown_grace + _MARGIN

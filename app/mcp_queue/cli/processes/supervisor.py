@@ -1,4 +1,4 @@
-"""Runs several processes as one: they start together, and when one ends or a signal comes, all of them end."""
+"""Runs several processes as one: when one of them ends or a signal arrives, all of them are stopped."""
 
 import asyncio
 import os
@@ -13,10 +13,10 @@ _SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """A process to run: its name for people, its arguments and its environment.
+class ChildCommand:
+    """A process to start, with a name for messages.
 
-    It must end when its standard input does: see ``lifeline``.
+    It must end when its standard input is closed: see ``parent_watch``.
     """
 
     name: str
@@ -26,14 +26,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended. ``culprit`` is the command that ended by itself, ``None`` where a signal ended all."""
+    """The exit code. ``ended_first`` names the command that ended by itself, ``None`` after a signal."""
 
     exit_code: int
-    culprit: str | None = None
+    ended_first: str | None = None
 
 
-async def supervise(commands: Sequence[Command], announce: Callable[[], Awaitable[None]], grace: timedelta) -> Outcome:
-    """Run ``commands``, and ``announce`` beside them, until one of them ends or SIGINT or SIGTERM comes.
+async def supervise(
+    commands: Sequence[ChildCommand], announce: Callable[[], Awaitable[None]], grace: timedelta
+) -> Outcome:
+    """Run ``commands`` until one of them ends or SIGINT or SIGTERM arrives; call ``announce`` at the start.
 
     Every signal is passed on as SIGTERM; what still runs ``grace`` after the first one is killed.
     """
@@ -41,7 +43,7 @@ async def supervise(commands: Sequence[Command], announce: Callable[[], Awaitabl
     with _signals() as signals:
         announcing = asyncio.ensure_future(announce())
         try:
-            # One after the other: a signal that comes in between finds those that have started.
+            # One at a time: a signal in between stops those that have started.
             for command in commands:
                 processes.append(await _start(command))  # noqa: PERF401  # an exception must not lose the list
             ended = await _first_end(processes, signals)
@@ -53,13 +55,13 @@ async def supervise(commands: Sequence[Command], announce: Callable[[], Awaitabl
     codes = [process.returncode or 0 for process in processes]
     if ended is not None:
         return Outcome(_exit_code(codes[ended]) or 1, commands[ended].name)
-    # Who was still starting had no handler for the signal yet: that is no failure.
+    # A process that was still starting had no handler for the signal yet. That is not a failure.
     return Outcome(max(_exit_code(0 if code == -signal.SIGTERM else code) for code in codes))
 
 
 @contextmanager
 def _signals() -> Iterator["asyncio.Queue[None]"]:
-    """Collect SIGINT and SIGTERM instead of ending by them."""
+    """Put every SIGINT and SIGTERM into the queue."""
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[None]()
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
@@ -71,18 +73,18 @@ def _signals() -> Iterator["asyncio.Queue[None]"]:
             loop.remove_signal_handler(number)
 
 
-async def _start(command: Command) -> Process:
+async def _start(command: ChildCommand) -> Process:
     return await asyncio.create_subprocess_exec(
         *command.arguments,
         env=dict(command.environment),
         stdin=PIPE,
-        # Ctrl-C goes to every process of the terminal's group: the children hear of it from us alone, once.
+        # A terminal sends Ctrl-C to its whole process group. The children get the signal from here alone, once.
         start_new_session=True,
     )
 
 
 async def _first_end(processes: Sequence[Process], signals: "asyncio.Queue[None]") -> int | None:
-    """Return the index of the process that ended first, ``None`` where a signal came before."""
+    """Return the index of the process that ended first, ``None`` if a signal arrived before."""
     ends = [asyncio.ensure_future(process.wait()) for process in processes]
     signalled = asyncio.ensure_future(signals.get())
     try:
@@ -94,19 +96,19 @@ async def _first_end(processes: Sequence[Process], signals: "asyncio.Queue[None]
 
 
 async def _stop(processes: Sequence[Process], signals: "asyncio.Queue[None]", grace: timedelta) -> None:
-    passing_on = asyncio.ensure_future(_pass_on(processes, signals))
+    forwarding = asyncio.ensure_future(_forward(processes, signals))
     try:
         signals.put_nowait(None)
         async with asyncio.timeout(grace.total_seconds()):
             for process in processes:
                 await process.wait()
     except TimeoutError:
-        return  # what still runs is killed
+        return  # the caller kills what still runs
     finally:
-        passing_on.cancel()
+        forwarding.cancel()
 
 
-async def _pass_on(processes: Sequence[Process], signals: "asyncio.Queue[None]") -> None:
+async def _forward(processes: Sequence[Process], signals: "asyncio.Queue[None]") -> None:
     while True:
         await signals.get()
         for process in processes:

@@ -1,4 +1,4 @@
-"""Commands about settings and the contract."""
+"""Commands that check and document the configuration, and print the HTTP contract."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check the configuration and print what counts, with secrets hidden.
+    """Check the configuration and print the effective settings, with secrets hidden.
 
-    Every mistake is one line on the standard error, modules of handlers that cannot be imported among them; the exit
-    code is 2 then. Queues at SQS are looked at too: what is odd about them, or that SQS does not answer, is a warning.
-    So is what only the gateway minds: a mistake in its API keys, or that it has none.
+    Each mistake is one line on standard error, and the exit code is then 2. Handler modules are imported. Queues at SQS
+    are inspected; differences, or no answer, are warnings. So are mistakes in API keys, which only the gateway needs.
     """
     settings = load_settings()
     import asyncio
@@ -26,13 +25,13 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     from mcp_queue.cli.setup.settings_report import print_settings, settings_report
     from mcp_queue.domain.errors import QueueSetupError
     from mcp_queue.wiring.handlers import load_router
-    from mcp_queue.wiring.sqs_setup import warnings_of_sqs
+    from mcp_queue.wiring.sqs_setup import sqs_warnings
 
     try:
         load_router(settings.handlers)
     except QueueSetupError as error:
         raise CommandError(str(error), exit_code=2) from error
-    found = [*_key_warnings(settings), *asyncio.run(warnings_of_sqs(settings))]
+    found = [*_key_warnings(settings), *asyncio.run(sqs_warnings(settings))]
     settings = replace(settings, warnings=(*settings.warnings, *found))
     if as_json:
         print_json(settings_report(settings))

@@ -1,4 +1,4 @@
-"""Commands about API keys."""
+"""The command that creates API keys."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 def create(
     *,
-    name: Annotated[str, typer.Option(help="Who acts, for the audit log.")],
-    scope: Annotated[list[KeyScope], typer.Option(help="What the key is good for; may be repeated.")],
+    name: Annotated[str, typer.Option(help="Who uses the key, for the audit log.")],
+    scope: Annotated[list[KeyScope], typer.Option(help="What the key allows; may be repeated.")],
     queue: Annotated[
-        list[str] | None, typer.Option(help="The only queue that it reaches; may be repeated. All without one.")
+        list[str] | None, typer.Option(help="The only queue that the key may use; may be repeated. Default: all.")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Stops to count after this, such as 90d. Never without it.")
+        str | None, typer.Option(metavar="DURATION", help="How long the key is valid, such as 90d. Default: forever.")
     ] = None,
 ) -> None:
-    """Make a key, print it once, and print the line for GATEWAY_API_KEYS_FILE, which holds its hash only."""
+    """Create a key and print it, with the line for GATEWAY_API_KEYS_FILE, which holds only its hash."""
     import secrets
     from base64 import urlsafe_b64encode
 
@@ -31,7 +31,7 @@ def create(
     if queue:
         entry["queues"] = list(dict.fromkeys(queue))
     if expires is not None:
-        entry["expires_at"] = _moment(_duration(expires))
+        entry["expires_at"] = _time_after(_duration(expires))
     secret = PREFIX + urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=")
     entry["hash"] = f"sha256:{digest_of(secret.encode()).hex()}"
     line = _line(entry)
@@ -49,7 +49,7 @@ def _duration(text: str) -> "timedelta":
         raise typer.BadParameter(str(error), param_hint="--expires") from error
 
 
-def _moment(after: "timedelta") -> str:
+def _time_after(after: "timedelta") -> str:
     from mcp_queue.adapters.clock import SystemClock
 
     try:
@@ -59,7 +59,12 @@ def _moment(after: "timedelta") -> str:
 
 
 def _line(entry: dict[str, object]) -> str:
-    """Return ``entry`` as an element of a YAML list; what the configuration would refuse of it is refused here."""
+    """Return ``entry`` as an element of a YAML list.
+
+    Raises:
+        CommandError: the configuration would refuse it.
+
+    """
     import json
 
     from pydantic import ValidationError
@@ -72,5 +77,5 @@ def _line(entry: dict[str, object]) -> str:
         KeyEntry.model_validate(entry)
     except ValidationError as error:
         raise CommandError("\n".join(problems_of(error, KeyEntry, entry, {})), 2) from error
-    # JSON is YAML, whatever stands in a name.
+    # JSON is YAML, whatever characters a name holds.
     return f"- {json.dumps(entry)}"

@@ -1,6 +1,4 @@
-"""Commands about the ledger's database."""
-
-import asyncio
+"""The command that migrates the ledger's database."""
 
 import typer
 
@@ -9,11 +7,13 @@ from mcp_queue.cli.errors import CommandError
 
 
 def migrate() -> None:
-    """Bring the tables of the ledger that LEDGER_URL names up to date, before a new version of the program starts.
+    """Bring the tables of the ledger up to date. Run this before a new version of the program starts.
 
-    The default ledger, a SQLite file, does so by itself.
+    LEDGER_URL names the database. The default ledger, a SQLite file, is migrated at start.
     """
     settings = load_settings()
+    import asyncio
+
     from mcp_queue.domain.errors import QueueError
     from mcp_queue.wiring.shared_services import migrate_ledger
 

@@ -1,4 +1,4 @@
-"""The effective configuration as ``config check`` shows it."""
+"""Prints the effective configuration for ``config check``."""
 
 import dataclasses
 from datetime import timedelta
@@ -32,7 +32,7 @@ def print_settings(settings: Settings) -> None:
 
 
 def settings_report(settings: Settings) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return the same as JSON values."""
     return {
         "settings": {item.variable: {"value": item.value, "origin": item.origin} for item in settings.effective},
         "queues": [_plain(spec) for spec in settings.queues],

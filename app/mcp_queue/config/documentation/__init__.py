@@ -1,1 +1,1 @@
-"""The settings' own reference page and example file."""
+"""Documents the settings: the reference page and the example file."""

@@ -1,12 +1,11 @@
-"""The page of the documentation that lists every setting."""
+"""Writes ``docs/configuration.md``, the page that lists every setting."""
 
 from collections.abc import Iterator
 
-from mcp_queue.config.declaration import Section, Setting, element, settings_of
-from mcp_queue.config.documentation.reference import default_of, limits_of
-from mcp_queue.config.loading.layers import every_setting
-from mcp_queue.config.schema.document import Document, Gateway
-from mcp_queue.config.schema.queue_sections import Queue, Sqs
+from mcp_queue.config.declaration import Section, Setting, element_type, settings_of
+from mcp_queue.config.documentation.descriptions import default_of, facts_of
+from mcp_queue.config.schema.document import Document, GatewaySection, every_setting
+from mcp_queue.config.schema.queue_sections import QueueSection, SqsSection
 
 _HEAD = """\
 # Configuration
@@ -21,36 +20,36 @@ units `ms`, `s`, `m`, `h`, `d`: `90s`, `1h30m`. Lists in variables are separated
 | Variable | Key in the file | Default | Meaning |
 |---|---|---|---|
 """
-_PLACES: dict[type[Section], str] = {Sqs: "queue.sqs", Queue: "queue", Gateway: "gateway"}
+_PLACES: dict[type[Section], str] = {SqsSection: "queue.sqs", QueueSection: "queue", GatewaySection: "gateway"}
 _LISTS: tuple[tuple[str, type[Section], str], ...] = (
-    ("Queues", Sqs, "queues"),
-    ("Routes", Queue, "routes"),
-    ("Destinations", Queue, "destinations"),
-    ("Notifiers", Queue, "notifiers"),
-    ("API keys", Gateway, "keys"),
+    ("Queues", SqsSection, "queues"),
+    ("Routes", QueueSection, "routes"),
+    ("Destinations", QueueSection, "destinations"),
+    ("Notifiers", QueueSection, "notifiers"),
+    ("API keys", GatewaySection, "keys"),
 )
 
 
 def configuration_page() -> str:
     """Return the page, in Markdown."""
-    in_file = {setting.knob.variable for setting in settings_of(Document)}
+    in_file = {setting.env_var.name for setting in settings_of(Document)}
     rows = [_row(setting, in_file) for setting in every_setting()]
     return _HEAD + "".join(rows) + "".join(_lists())
 
 
 def _row(setting: Setting, in_file: set[str]) -> str:
-    knob = setting.knob
-    key = f"`{setting.key}`" if knob.variable in in_file else ""
-    facts = ", ".join(fact for fact in (knob.unit, limits_of(setting)) if fact)
-    meaning = f"{knob.description} ({facts})" if facts else knob.description
+    env_var = setting.env_var
+    key = f"`{setting.key}`" if env_var.name in in_file else ""
+    facts = facts_of(setting)
+    meaning = f"{env_var.description} ({facts})" if facts else env_var.description
     plain = default_of(setting)
-    default = f"`{plain}`" if plain and plain != knob.default else knob.default
-    return f"| `{knob.variable}` | {key} | {_cell(default)} | {_cell(meaning)} |\n"
+    default = f"`{plain}`" if plain and plain != env_var.default else env_var.default
+    return f"| `{env_var.name}` | {key} | {_cell(default)} | {_cell(meaning)} |\n"
 
 
 def _lists() -> Iterator[str]:
     for title, section, name in _LISTS:
-        entry = element(section, name)
+        entry = element_type(section, name)
         assert entry is not None, f"{name} is a list of sections"
         about = (entry.__doc__ or "").splitlines()[0]
         yield f"\n## {title}\n\n`{_PLACES[section]}.{name}`: {about}\n\n| Member | Meaning |\n|---|---|\n"

@@ -1,1 +1,1 @@
-"""From the environment and the YAML file to settings, with every mistake named."""
+"""Loads the settings from the environment and the YAML file, and reports every mistake."""

@@ -1,9 +1,9 @@
-"""What contradicts itself, or is probably not meant, across the settings."""
+"""Finds contradictions between settings, and settings that are probably not meant."""
 
 from collections import Counter
 from collections.abc import Iterator
 
-from mcp_queue.config.loading.layers import Layers
+from mcp_queue.config.loading.layers import LayeredConfig
 from mcp_queue.config.schema.values import format_duration
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.callbacks.addresses import check_url
@@ -13,7 +13,7 @@ from mcp_queue.domain.queues import Backend
 _LEDGERS = ("postgresql+asyncpg://", "sqlite+aiosqlite:///")
 
 
-def problems_in(settings: Settings, layers: Layers) -> Iterator[str]:
+def problems_in(settings: Settings, layers: LayeredConfig) -> Iterator[str]:
     """Yield every contradiction between settings."""
     retry = layers.document.queue.retry
     if ("queue", "retry", "max_retries") not in layers.origins and {
@@ -39,7 +39,7 @@ def problems_in(settings: Settings, layers: Layers) -> Iterator[str]:
     yield from _notifiers(settings)
 
 
-def _slow_callbacks(settings: Settings, layers: Layers) -> Iterator[str]:
+def _slow_callbacks(settings: Settings, layers: LayeredConfig) -> Iterator[str]:
     timeouts = [(layers.key("callbacks", "timeout"), settings.callbacks.timeout)]
     timeouts += [(f"queue.routes[{route.type}].timeout", route.timeout) for route in settings.routes]
     tasks = [spec for spec in settings.queues if spec.name not in settings.dead_letter_queues]
@@ -92,7 +92,7 @@ def _notifiers(settings: Settings) -> Iterator[str]:
 
 
 def warnings_about(settings: Settings) -> Iterator[str]:
-    """Yield what is allowed but probably not meant."""
+    """Yield a warning for each setting that is allowed but probably not meant."""
     on_sqs = any(spec.backend is Backend.SQS for spec in settings.queues)
     if on_sqs and settings.ledger.url is not None and settings.ledger.url.startswith("sqlite"):
         yield (

@@ -1,4 +1,4 @@
-"""``${VAR}`` and ``${VAR:-default}`` in the texts of the configuration file."""
+"""Replaces ``${VAR}`` and ``${VAR:-default}`` in the texts of the configuration file."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _REFERENCE = re.compile(
 
 @dataclass(slots=True)
 class Interpolation:
-    """Fills ``environ`` into a parsed file; collects which variables it named and what is wrong, key by key.
+    """Fills ``environ`` into a parsed file, and collects the variables that it used and every mistake.
 
     A variable that is empty counts as unset. ``$$`` is a dollar sign.
     """
@@ -47,6 +47,6 @@ class Interpolation:
 
 
 def label(item: object, index: int) -> str:
-    """Return how an element of a list is called in a key: by its name or type where it has one."""
+    """Return the name of a list's element in a key: its ``name`` or ``type`` if it has one, else its index."""
     names = (item.get("name"), item.get("type")) if isinstance(item, dict) else ()
     return next((name for name in names if isinstance(name, str) and name), str(index))

@@ -1,4 +1,4 @@
-"""The API keys of the gateway."""
+"""Loads the API keys of the gateway."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,17 +21,17 @@ _FILE = "GATEWAY_API_KEYS_FILE"
 _SECTION = "gateway"
 
 
-class _Listed(Section):
+class _KeyList(Section):
     keys: tuple[KeyEntry, ...]
 
 
 def load_keys(settings: Settings) -> tuple[ApiKey, ...] | None:
-    """Return the keys that the gateway asks for; ``None`` where it asks for none.
+    """Return the keys that the gateway accepts; ``None`` if it asks for no key.
 
-    A list that is there but empty asks for a key, and there is none.
+    With an empty list it asks for a key and accepts none.
 
     Raises:
-        ConfigError: the list holds a mistake, or there is none and the gateway listens to others than this machine.
+        ConfigError: the list holds a mistake, or there is no list and the gateway is reachable from other machines.
 
     """
     gateway = settings.gateway
@@ -46,7 +46,7 @@ def load_keys(settings: Settings) -> tuple[ApiKey, ...] | None:
     listed = gateway.keys or ()
     filed = () if gateway.api_keys_file is None else _read(gateway.api_keys_file)
     queues = {spec.public_name for spec in settings.queues}
-    _refuse([*_problems(listed, _SECTION, queues), *_problems(filed, _FILE, queues), *_twice([*listed, *filed])])
+    _refuse([*_problems(listed, _SECTION, queues), *_problems(filed, _FILE, queues), *_duplicates([*listed, *filed])])
     return tuple(_key(entry) for entry in (*listed, *filed))
 
 
@@ -75,9 +75,9 @@ def _read(path: Path) -> tuple[KeyEntry, ...]:
         raise ConfigError([f"{_FILE}: {path} holds no list of keys such as '- {{name: …, hash: …, scopes: […]}}'"])
     values = {"keys": value}
     try:
-        return _Listed.model_validate(values).keys
+        return _KeyList.model_validate(values).keys
     except ValidationError as error:
-        raise ConfigError([f"{_FILE}: {line}" for line in problems_of(error, _Listed, values, {})]) from error
+        raise ConfigError([f"{_FILE}: {line}" for line in problems_of(error, _KeyList, values, {})]) from error
 
 
 def _problems(entries: Sequence[KeyEntry], place: str, queues: Iterable[str]) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _problems(entries: Sequence[KeyEntry], place: str, queues: Iterable[str]) ->
             yield f"{key}.burst: max_per_second is missing"
 
 
-def _twice(entries: Sequence[KeyEntry]) -> Iterator[str]:
+def _duplicates(entries: Sequence[KeyEntry]) -> Iterator[str]:
     for digest, count in Counter(entry.hash for entry in entries).items():
         if count > 1:
             names = ", ".join(sorted({entry.name for entry in entries if entry.hash == digest}))

@@ -1,4 +1,4 @@
-"""What the queues of a configuration may say, and what contradicts itself."""
+"""Checks the queues of a configuration for contradictions."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +13,10 @@ DEFAULT_DEAD_LETTER_QUEUE = "dlq"
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """The queues as they are written.
+class QueueEntries:
+    """The queues as the configuration writes them.
 
-    ``variables`` gives, by the queue's name, the variable of each url that comes from the environment or would.
+    ``variables`` maps the name of a queue to the environment variable that sets its URL.
     """
 
     entries: tuple[QueueEntry, ...]
@@ -29,7 +29,7 @@ class Catalogue:
 
     @property
     def dead_letter_queues(self) -> frozenset[str]:
-        """The names of the queues that take dead letters."""
+        """The names of the dead-letter queues."""
         named = {entry.dead_letter_queue for entry in self.entries}
         return frozenset(self.names) & (named | {DEFAULT_DEAD_LETTER_QUEUE})
 
@@ -39,11 +39,11 @@ class Catalogue:
         return {level: entry for entry in self.entries for level in (entry.levels or {}).values()}
 
     def key(self, entry: QueueEntry, name: str) -> str:
-        """Return how people know the field ``name`` of ``entry``."""
+        """Return the key of the field ``name`` of ``entry``, for messages."""
         return self.url_key(entry.name) if name == "url" else f"queue.sqs.queues[{entry.name}].{name}"
 
     def url_key(self, name: str) -> str:
-        """Return how people know the url of the queue ``name``."""
+        """Return the key or variable of the URL of the queue ``name``, for messages."""
         return self.variables.get(name, f"queue.sqs.queues[{name}].url")
 
     def problems(self) -> Iterator[str]:
@@ -133,7 +133,7 @@ class Catalogue:
 
 
 def kind_of(entry: QueueEntry) -> QueueKind:
-    """Return the queue's kind; where it is not written, the name of the SQS queue tells."""
+    """Return the queue's kind; if none is written, the name of the SQS queue decides."""
     fifo = entry.url is not None and sqs_queue_name(entry.url).endswith(".fifo")
     return entry.type or (QueueKind.FIFO if fifo else QueueKind.STANDARD)
 

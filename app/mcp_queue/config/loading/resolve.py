@@ -1,4 +1,4 @@
-"""From the layers to the settings: every default resolved, every mistake named."""
+"""Builds the settings from the merged configuration, with every default resolved and every mistake reported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,14 +7,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mcp_queue.config.declaration import settings_of
-from mcp_queue.config.documentation.reference import effective
 from mcp_queue.config.loading.checks import problems_in, warnings_about
-from mcp_queue.config.loading.layers import Layers, misspelt_variables, read_layers
-from mcp_queue.config.loading.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, Catalogue
-from mcp_queue.config.loading.queues import BUILT_IN, Defaults, queue_problems, queue_warnings, resolve_queues
-from mcp_queue.config.schema.document import Callbacks, Document, Environment, Ledger
+from mcp_queue.config.loading.effective import effective_settings
+from mcp_queue.config.loading.layers import LayeredConfig, misspelt_variables, read_layers
+from mcp_queue.config.loading.queue_rules import DEFAULT_DEAD_LETTER_QUEUE, QueueEntries
+from mcp_queue.config.loading.queues import BUILT_IN, QueueDefaults, queue_problems, queue_warnings, resolve_queues
+from mcp_queue.config.schema.document import CallbacksSection, Document, EnvironmentSection
 from mcp_queue.config.schema.entries import DestinationEntry, NotifierEntry, QueueEntry, RouteEntry
-from mcp_queue.config.schema.queue_sections import Sqs
+from mcp_queue.config.schema.queue_sections import SqsSection
 from mcp_queue.config.settings import (
     CallbackSettings,
     LedgerSettings,
@@ -32,22 +32,22 @@ from mcp_queue.domain.queues import QueueSpec
 
 
 def load_settings(environ: Mapping[str, str], fallback: Mapping[str, str] = MappingProxyType({})) -> Settings:
-    """Return the settings that ``environ``, and the file that it names, amount to.
+    """Return the settings of ``environ`` and of the file that it names.
 
-    The variables in ``fallback`` count where neither of the two says anything.
+    The variables in ``fallback`` apply where neither of the two sets a value.
 
     Raises:
         ConfigError: at least one mistake was found.
 
     """
     layers = read_layers(environ, fallback)
-    catalogue, warnings = _catalogue(layers)
-    _refuse(list(catalogue.problems()))
+    queue_entries, warnings = _queue_entries(layers)
+    _refuse(list(queue_entries.problems()))
     defaults = _defaults(layers)
-    queues = resolve_queues(catalogue, defaults)
-    settings = _settings(layers, catalogue, queues)
-    _refuse([*queue_problems(queues, catalogue), *problems_in(settings, layers)])
-    warnings += queue_warnings(queues, catalogue, defaults)
+    queues = resolve_queues(queue_entries, defaults)
+    settings = _settings(layers, queue_entries, queues)
+    _refuse([*queue_problems(queues, queue_entries), *problems_in(settings, layers)])
+    warnings += queue_warnings(queues, queue_entries, defaults)
     warnings += warnings_about(settings)
     warnings += misspelt_variables(set(environ) - layers.used)
     return replace(settings, warnings=tuple(warnings))
@@ -59,25 +59,25 @@ def _refuse(problems: list[str]) -> None:
 
 
 class _QueueVariable(NamedTuple):
-    """A variable that says where the queue of one name lives."""
+    """A variable that holds the URL of the queue ``queue``."""
 
     queue: str
     variable: str
     url: str | None
 
 
-def _queue_variables(environment: Environment) -> list[_QueueVariable]:
+def _queue_variables(environment: EnvironmentSection) -> list[_QueueVariable]:
     return [
-        _QueueVariable(field.removesuffix("_url").replace("_", "-"), setting.knob.variable, getattr(environment, field))
-        for setting in settings_of(Environment)
+        _QueueVariable(field.removesuffix("_url").replace("_", "-"), setting.env_var.name, getattr(environment, field))
+        for setting in settings_of(EnvironmentSection)
         if (field := setting.path[0]).endswith("_url")
     ]
 
 
-def _catalogue(layers: Layers) -> tuple[Catalogue, list[str]]:
-    """Return the queues as they are written, with the urls of the environment in place, and warnings about those.
+def _queue_entries(layers: LayeredConfig) -> tuple[QueueEntries, list[str]]:
+    """Return the queues with the URLs of the environment filled in, and warnings about those.
 
-    A variable that the file names is the file's to place; any other beats the file.
+    A variable that the file refers to sets what the file says; any other overrides the file.
     """
     written = layers.document.queue.sqs.queues
     listed = BUILT_IN if written is None else written
@@ -96,20 +96,20 @@ def _catalogue(layers: Layers) -> tuple[Catalogue, list[str]]:
         entries[queue] = entries[queue].model_copy(update={"url": url})
     if written is None and any(entry.url for entry in entries.values()):
         listed = tuple(entry for entry in listed if entries[entry.name].url or entry.name == DEFAULT_DEAD_LETTER_QUEUE)
-        warnings += _left_out(entries, listed, variables)
-    # By name, so that a name that stands twice is still there to be complained about.
-    return Catalogue(tuple(entries[entry.name] for entry in listed), variables), warnings
+        warnings += _missing_queues(entries, listed, variables)
+    # By name: a duplicate stays in the list, and is reported.
+    return QueueEntries(tuple(entries[entry.name] for entry in listed), variables), warnings
 
 
-def _left_out(
+def _missing_queues(
     entries: Mapping[str, QueueEntry], listed: Sequence[QueueEntry], variables: Mapping[str, str]
 ) -> list[str]:
-    """Return a line for each built-in queue that is not there: beside SQS none falls back to a file unasked."""
+    """Return a warning for each built-in queue without a URL: beside SQS, none becomes an embedded queue silently."""
     missing = entries.keys() - {entry.name for entry in listed}
     return [f"{variables[name]} is not set: there is no queue {name!r}" for name in sorted(missing)]
 
 
-def _defaults(layers: Layers) -> Defaults:
+def _defaults(layers: LayeredConfig) -> QueueDefaults:
     document = layers.document
     places = {
         "visibility_timeout": ("queue", "sqs", "visibility_timeout"),
@@ -117,7 +117,7 @@ def _defaults(layers: Layers) -> Defaults:
         "max_retries": ("queue", "retry", "max_retries"),
         "max_task_bytes": ("gateway", "max_task_bytes"),
     }
-    return Defaults(
+    return QueueDefaults(
         visibility_timeout=document.queue.sqs.visibility_timeout,
         max_receive_count=document.queue.sqs.max_receive_count,
         max_retries=document.queue.retry.max_retries,
@@ -126,12 +126,12 @@ def _defaults(layers: Layers) -> Defaults:
     )
 
 
-def _settings(layers: Layers, catalogue: Catalogue, queues: tuple[QueueSpec, ...]) -> Settings:
+def _settings(layers: LayeredConfig, queue_entries: QueueEntries, queues: tuple[QueueSpec, ...]) -> Settings:
     document = layers.document
     queue = document.queue
     return Settings(
         queues=queues,
-        dead_letter_queues=catalogue.dead_letter_queues,
+        dead_letter_queues=queue_entries.dead_letter_queues,
         routes=tuple(_route(entry) for entry in queue.routes),
         destinations=tuple(_limits(entry) for entry in queue.destinations),
         notifiers=tuple(_notifier(entry) for entry in queue.notifiers),
@@ -148,11 +148,11 @@ def _settings(layers: Layers, catalogue: Catalogue, queues: tuple[QueueSpec, ...
         handlers=queue.handlers,
         shutdown_grace=queue.shutdown_grace,
         shared_metrics=layers.environment.shared_metrics,
-        effective=effective(layers),
+        effective=effective_settings(layers),
     )
 
 
-def _sqs(section: Sqs) -> SqsSettings:
+def _sqs(section: SqsSection) -> SqsSettings:
     return SqsSettings(
         region=section.region,
         endpoint_url=section.endpoint_url,
@@ -195,7 +195,7 @@ def _retry(document: Document) -> RetrySettings:
     )
 
 
-def _callbacks(callbacks: Callbacks) -> CallbackSettings:
+def _callbacks(callbacks: CallbacksSection) -> CallbackSettings:
     return CallbackSettings(
         timeout=callbacks.timeout,
         secrets=tuple(secret.get_secret_value() for secret in callbacks.secrets),
@@ -208,14 +208,14 @@ def _callbacks(callbacks: Callbacks) -> CallbackSettings:
     )
 
 
-#: What people write, and the async driver that it means.
+#: The async driver of each URL scheme that people write.
 _DRIVERS = {
     "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite",
 }  # fmt: skip
 
 
 def _ledger(document: Document) -> LedgerSettings:
-    ledger: Ledger = document.ledger
+    ledger = document.ledger
     url = ledger.url or f"sqlite+aiosqlite:///{Path(document.queue.data_dir, 'ledger.db')}"
     scheme, separator, rest = url.partition("://")
     return LedgerSettings(

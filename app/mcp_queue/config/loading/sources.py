@@ -1,4 +1,4 @@
-"""Where settings come from: the YAML file and the environment."""
+"""Reads raw settings from the YAML file and the environment."""
 
 import json
 import os
@@ -19,26 +19,26 @@ def environment() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Raw values in the shape of the document.
+class RawSettings:
+    """Values in the shape of the document, not validated yet.
 
-    ``origins`` maps the path of each value that is known by another name than its path to that name.
+    ``origins`` maps the path of each value to the environment variable that it came from.
     """
 
     values: dict[str, object]
     origins: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
 
-def read_environment(settings: Iterable[Setting], environ: Mapping[str, str]) -> Source:
-    """Pick the variables of ``settings`` out of ``environ``; an empty one counts as unset."""
+def read_environment(settings: Iterable[Setting], environ: Mapping[str, str]) -> RawSettings:
+    """Return the values of ``settings`` in ``environ``; an empty variable counts as unset."""
     values: dict[str, object] = {}
     origins: dict[tuple[str, ...], str] = {}
     for setting in settings:
-        variable = next((name for name in setting.knob.variables if environ.get(name, "").strip()), None)
+        variable = next((name for name in setting.env_var.names if environ.get(name, "").strip()), None)
         if variable is not None:
             _put(values, setting.path, environ[variable].strip())
             origins[setting.path] = variable
-    return Source(values, origins)
+    return RawSettings(values, origins)
 
 
 def _put(values: dict[str, object], path: tuple[str, ...], value: object) -> None:
@@ -50,14 +50,14 @@ def _put(values: dict[str, object], path: tuple[str, ...], value: object) -> Non
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """The parsed file and the variables that its texts named."""
+class ParsedFile:
+    """The parsed file, and the variables that it refers to."""
 
     values: dict[str, object]
     variables: frozenset[str] = frozenset()
 
 
-def read_file(path: Path, environ: Mapping[str, str]) -> File:
+def read_file(path: Path, environ: Mapping[str, str]) -> ParsedFile:
     """Read the YAML file at ``path`` and fill ``environ`` into its texts.
 
     Raises:
@@ -70,18 +70,18 @@ def read_file(path: Path, environ: Mapping[str, str]) -> File:
         raise ConfigError(interpolation.problems)
     if not isinstance(values, dict):
         raise ConfigError([f"QUEUE_CONFIG: {path} holds no mapping such as 'queue: …'"])
-    return File(values, frozenset(interpolation.used))
+    return ParsedFile(values, frozenset(interpolation.used))
 
 
 def _without_nulls(value: object) -> object:
-    """Drop keys without a value, such as a section whose every line is a comment: they mean the default."""
+    """Drop keys without a value, such as a section with comments only: they mean the default."""
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def parse_yaml(path: Path, variable: str) -> object:
-    """Return what the file at ``path``, which ``variable`` names, holds.
+    """Return the content of the YAML file at ``path``; messages name ``variable``, which holds the path.
 
     Raises:
         ConfigError: it cannot be read, or is no YAML.
@@ -89,7 +89,7 @@ def parse_yaml(path: Path, variable: str) -> object:
     """
     try:
         value: object = yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
-        json.dumps(value, default=str, skipkeys=True)  # which notices what holds itself
+        json.dumps(value, default=str, skipkeys=True)  # raises ValueError for an alias of itself
     except OSError as error:
         raise ConfigError([f"{variable}: {path} cannot be read ({error.strerror})"]) from error
     except UnicodeDecodeError as error:
@@ -106,7 +106,7 @@ def parse_yaml(path: Path, variable: str) -> object:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: the first of the two would be dropped without a word."""
+    """Refuses duplicate keys, of which YAML would silently drop the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:  # noqa: FBT001, FBT002  # yaml's own signature
         seen: set[str] = set()

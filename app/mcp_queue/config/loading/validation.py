@@ -1,4 +1,4 @@
-"""Turns the document's validation errors into lines for people, each beginning with the key."""
+"""Turns validation errors into lines for people, each beginning with the key."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -7,13 +7,13 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mcp_queue.config.declaration import element
+from mcp_queue.config.declaration import element_type
 from mcp_queue.config.loading.interpolation import label
 from mcp_queue.config.schema.values import format_duration
 
 _Path = tuple[str | int, ...]
 
-#: Mistakes in numbers and names. Only these show what was written: any other value may be a secret.
+#: Mistakes in numbers and names. Only their messages show the value: any other may be a secret.
 _SHOWN = frozenset({"bool_parsing", "bool_type", "enum", "float_parsing", "int_from_float", "int_parsing", "int_type",
                     "literal_error"})  # fmt: skip
 
@@ -24,11 +24,11 @@ def problems_of(
     values: Mapping[str, object],
     origins: Mapping[tuple[str, ...], str],
 ) -> list[str]:
-    """Return one line for each mistake in ``values``; ``origins`` gives the variable that a value came from."""
+    """Return one line for each mistake in ``values``; ``origins`` maps paths to environment variables."""
     return [
         f"{_key(details['loc'], values, origins)}: {_message(details, model)}"
         for details in error.errors(include_url=False)
-        # Follows from another mistake, which has a line of its own.
+        # Follows from another mistake, which has its own line.
         if details["type"] != "default_factory_not_called"
     ]
 
@@ -45,7 +45,7 @@ def _key(path: _Path, values: object, origins: Mapping[tuple[str, ...], str]) ->
         elif isinstance(values, list | tuple) and isinstance(part, int):
             values = values[part]
             text += f"[{label(values, part)}]"
-        else:  # what follows names types, not keys
+        else:  # the rest names types, not keys
             break
     return text
 
@@ -77,7 +77,7 @@ def _message(details: ErrorDetails, model: type[BaseModel]) -> str:
 def _suggestion(path: _Path, model: type[BaseModel]) -> str:
     section: type[BaseModel] | None = model
     for part in path[:-1]:
-        section = section if isinstance(part, int) or section is None else element(section, part)
+        section = section if isinstance(part, int) or section is None else element_type(section, part)
     names = list(section.model_fields) if section else []
     close = get_close_matches(str(path[-1]), names, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"

@@ -1,1 +1,1 @@
-"""Every setting, in the shape of the YAML file."""
+"""Declares the settings, in the shape of the YAML file."""

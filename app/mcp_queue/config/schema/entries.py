@@ -1,4 +1,4 @@
-"""The elements of the file's lists, and the kinds of values that they share with other sections."""
+"""Declares the elements of the file's lists, and the types that they share with other sections."""
 
 import re
 from collections.abc import Mapping

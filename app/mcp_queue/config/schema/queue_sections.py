@@ -1,4 +1,4 @@
-"""The file's section ``queue``: the queues, how they are consumed, and what becomes of their tasks."""
+"""Declares the file's section ``queue``: the queues, the workers, retries, routes and notifiers."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mcp_queue.config.declaration import Knob, Section
+from mcp_queue.config.declaration import EnvVar, Section
 from mcp_queue.config.schema.entries import (
     LONGEST_ATTEMPT,
     SECOND,
@@ -22,25 +22,27 @@ from mcp_queue.config.schema.values import AsDuration, AsNumber, AsWords, HttpUr
 _Module = Annotated[str, text_of(r"[^\W\d]\w*(\.[^\W\d]\w*)*", "a module such as package.handlers")]
 
 
-class Sqs(Section):
-    """Queues, and what is common to them."""
+class SqsSection(Section):
+    """The queues, and the defaults that they share."""
 
     region: Annotated[
         str | None,
-        Knob("AWS_REGION", "AWS region of the queues.", default="by AWS's own chain", also=("AWS_DEFAULT_REGION",)),
+        EnvVar(
+            "AWS_REGION", "AWS region of the queues.", default="by AWS's own chain", aliases=("AWS_DEFAULT_REGION",)
+        ),
     ] = None
     endpoint_url: Annotated[
         HttpUrl | None,
-        Knob(
+        EnvVar(
             "AWS_ENDPOINT_URL_SQS",
             "Address of another SQS, such as LocalStack's.",
             default="AWS",
-            also=("AWS_ENDPOINT_URL",),
+            aliases=("AWS_ENDPOINT_URL",),
         ),
     ] = None
     visibility_timeout: Annotated[
         Lease,
-        Knob(
+        EnvVar(
             "SQS_VISIBILITY_TIMEOUT",
             "How long a received message stays hidden from other consumers. It is extended while its task runs.",
             "duration",
@@ -48,7 +50,7 @@ class Sqs(Section):
     ] = timedelta(seconds=300)
     max_receive_count: Annotated[
         Receives | None,
-        Knob(
+        EnvVar(
             "SQS_MAX_RECEIVE_COUNT",
             "Receives after which a message that was never settled goes to the dead-letter queue.",
             default="3; 100 on FIFO queues, where every wait is a receive",
@@ -58,12 +60,12 @@ class Sqs(Section):
         timedelta,
         Field(ge=SECOND, le=timedelta(seconds=20)),
         AsDuration,
-        Knob("SQS_WAIT_TIME_SECONDS", "How long a receive waits for messages.", "duration"),
+        EnvVar("SQS_WAIT_TIME_SECONDS", "How long a receive waits for messages.", "duration"),
     ] = timedelta(seconds=20)
     kms_key: Annotated[
         str | None,
         Field(min_length=1),
-        Knob(
+        EnvVar(
             "SQS_KMS_KEY",
             "Id, ARN or alias of the KMS key that mcp-queue queues apply encrypts queues with.",
             default="keys that SQS owns",
@@ -73,26 +75,26 @@ class Sqs(Section):
     queues: tuple[QueueEntry, ...] | None = None
 
 
-class Workers(Section):
-    """How a consumer works."""
+class WorkersSection(Section):
+    """How many tasks a consumer runs, and for how long."""
 
     count: Annotated[
         int,
         Field(ge=1, le=10_000),
         AsNumber,
-        Knob("QUEUE_WORKER_COUNT", "Tasks that one consumer runs at the same time, over all queues."),
+        EnvVar("QUEUE_WORKER_COUNT", "Tasks that one consumer runs at the same time, over all queues."),
     ] = 10
     batch_size: Annotated[
         int,
         Field(ge=1, le=10),
         AsNumber,
-        Knob("QUEUE_BATCH_SIZE", "Messages that one receive asks for at most."),
+        EnvVar("QUEUE_BATCH_SIZE", "Messages that one receive asks for at most."),
     ] = 10
     processing_timeout: Annotated[
         timedelta,
         Field(ge=SECOND, le=LONGEST_ATTEMPT),
         AsDuration,
-        Knob(
+        EnvVar(
             "QUEUE_PROCESSING_TIMEOUT",
             "Time limit of one attempt whose task names no visibility_timeout of its own.",
             "duration",
@@ -100,7 +102,7 @@ class Workers(Section):
     ] = timedelta(minutes=5)
 
 
-class Backoff(Section):
+class BackoffSection(Section):
     """How long a retry waits."""
 
     type: Literal["exponential"] = "exponential"
@@ -108,13 +110,13 @@ class Backoff(Section):
         timedelta,
         Field(le=timedelta(days=1)),
         AsDuration,
-        Knob("QUEUE_RETRY_BASE_DELAY", "Longest wait before the first retry.", "duration"),
+        EnvVar("QUEUE_RETRY_BASE_DELAY", "Longest wait before the first retry.", "duration"),
     ] = SECOND
     max_delay: Annotated[
         timedelta,
         Field(le=timedelta(days=7)),
         AsDuration,
-        Knob("QUEUE_RETRY_MAX_DELAY", "Longest wait before any retry.", "duration"),
+        EnvVar("QUEUE_RETRY_MAX_DELAY", "Longest wait before any retry.", "duration"),
     ] = timedelta(minutes=5)
     factor: Annotated[float, Field(ge=1, le=100)] = 2.0
     jitter: bool = True
@@ -124,15 +126,15 @@ def _retries(section: Mapping[str, Any]) -> int:
     return 3 if section["max_attempts"] is None else int(section["max_attempts"]) - 1
 
 
-class Retry(Section):
-    """Attempts of a task. ``max_attempts`` counts the first one too, ``max_retries`` does not: one of the two."""
+class RetrySection(Section):
+    """How often a task is tried. ``max_attempts`` includes the first attempt, ``max_retries`` does not."""
 
     max_attempts: Annotated[int, Field(ge=1, le=101), AsNumber] | None = None
     max_retries: Annotated[
         int,
         Field(ge=0, le=100),
         AsNumber,
-        Knob(
+        EnvVar(
             "QUEUE_MAX_RETRIES",
             "Retries after the first attempt, of tasks that name none. "
             "The file may say max_attempts instead, which counts the first one too.",
@@ -140,29 +142,29 @@ class Retry(Section):
             follows="max_attempts",
         ),
     ] = Field(default_factory=_retries)
-    backoff: Backoff = Backoff()
+    backoff: BackoffSection = BackoffSection()
 
 
-class Queue(Section):
-    """Queues and what becomes of their tasks."""
+class QueueSection(Section):
+    """The queues, and how their tasks are executed."""
 
     data_dir: Annotated[
-        str, Field(min_length=1), Knob("QUEUE_DATA_DIR", "Directory of the embedded queue and of the default ledger.")
+        str, Field(min_length=1), EnvVar("QUEUE_DATA_DIR", "Directory of the embedded queue and of the default ledger.")
     ] = "./var"
     handlers: Annotated[
         tuple[_Module, ...],
         AsWords,
-        Knob("QUEUE_HANDLERS", "Python modules with handlers of your own, beside the built-in ones.", "list"),
+        EnvVar("QUEUE_HANDLERS", "Python modules with handlers of your own, beside the built-in ones.", "list"),
     ] = ()
     shutdown_grace: Annotated[
         timedelta,
         Field(le=timedelta(hours=1)),
         AsDuration,
-        Knob("SHUTDOWN_GRACE", "How long running work may take to finish after SIGTERM.", "duration"),
+        EnvVar("SHUTDOWN_GRACE", "How long running work may take to finish after SIGTERM.", "duration"),
     ] = timedelta(seconds=30)
-    sqs: Sqs = Sqs()
-    workers: Workers = Workers()
-    retry: Retry = Retry()
+    sqs: SqsSection = SqsSection()
+    workers: WorkersSection = WorkersSection()
+    retry: RetrySection = RetrySection()
     routes: tuple[RouteEntry, ...] = ()
     destinations: tuple[DestinationEntry, ...] = ()
     notifiers: tuple[NotifierEntry, ...] = (NotifierEntry(type="log"),)

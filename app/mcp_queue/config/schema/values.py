@@ -1,4 +1,4 @@
-"""How the values of settings are written: parsers from text to what the code works with, and the way back.
+"""Parses the values of settings from text, and formats them as text.
 
 Every parser raises ``ValueError`` with a message that reads well behind ``KEY: ``.
 """
@@ -39,7 +39,7 @@ def _duration(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    # Python counts True as 1, but who writes "yes" where a number belongs means something else.
+    # Python counts True as 1, but "yes" in place of a number is a mistake.
     if isinstance(value, bool):
         raise ValueError("expected a number")  # noqa: TRY004  # pydantic reports a ValueError only
     return value
@@ -51,7 +51,7 @@ def _lower(value: object) -> object:
 
 
 def text_of(pattern: str, expected: str) -> AfterValidator:
-    """Return a validator that lets texts pass that match ``pattern``, and else says what was ``expected``."""
+    """Return a validator that accepts texts that match ``pattern``; its message says what was ``expected``."""
 
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
@@ -63,7 +63,7 @@ def text_of(pattern: str, expected: str) -> AfterValidator:
 
 
 def _words(value: object) -> object:
-    """Split a text at commas and white space, as lists stand in environment variables."""
+    """Split a text at commas and white space: lists in environment variables."""
     return tuple(re.split(r"[,\s]+", value.strip(", \t\n"))) if isinstance(value, str) and value.strip(", ") else value
 
 
@@ -100,7 +100,7 @@ def _signing_secret(value: object) -> object:
     return value
 
 
-#: These go behind the bounds of a type: they read what is written, and the bounds judge what was read.
+#: These come after the bounds in an annotation: they parse the text, then the bounds check the value.
 AsDuration = BeforeValidator(_duration)
 AsNumber = BeforeValidator(_number)
 AsRetention = BeforeValidator(_retention)
@@ -128,7 +128,7 @@ def _sqs_queue(value: object) -> object:
 
 
 def sqs_queue_name(url: str) -> str:
-    """Return the name of the queue that a queue URL, an ARN or a bare name means."""
+    """Return the queue's name, given its URL, its ARN or its name."""
     if "://" in url:
         return url.rstrip("/").rpartition("/")[2]
     arn = _ARN.fullmatch(url)
@@ -137,7 +137,7 @@ def sqs_queue_name(url: str) -> str:
 
 SqsQueue = Annotated[str, BeforeValidator(_sqs_queue)]
 
-#: Headers that belong to the connection, or that every callback carries already.
+#: Headers that belong to the connection, or that every callback already has.
 _OWN_HEADERS = frozenset({
     "host", "connection", "content-length", "content-type", "transfer-encoding", "traceparent",
     "webhook-id", "webhook-timestamp", "webhook-signature",
@@ -169,9 +169,9 @@ _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|secret|token|key|signatu
 
 
 def hide_credentials(url: str) -> str:
-    """Return ``url``, which need not be a valid one, without its password and secret parameters.
+    """Return ``url``, which may be invalid, without its password and secret parameters.
 
-    Rather too much is hidden than too little: a password may hold slashes and ``@`` unescaped.
+    A password may hold unescaped slashes and ``@``, so it hides too much rather than too little.
     """
     without_password = _TOKEN.sub(r"\1****@", _PASSWORD.sub(r"\1****@", url))
     return _SECRET_PARAMETER.sub(r"\1****", without_password)

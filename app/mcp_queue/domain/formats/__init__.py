@@ -1,1 +1,1 @@
-"""How values are written: JSON, task bodies, durations and ids."""
+"""Parses and writes JSON, task bodies, durations and ids."""

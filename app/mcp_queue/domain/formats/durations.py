@@ -1,4 +1,4 @@
-"""Durations as people write them: ``90``, ``"100ms"``, ``"90s"``, ``"1h30m"``, ``"7d"``."""
+"""Parses durations such as ``90``, ``"100ms"``, ``"90s"``, ``"1h30m"`` and ``"7d"``."""
 
 import re
 from datetime import timedelta
@@ -6,16 +6,16 @@ from math import isfinite
 
 _NUMBER = r"[0-9]{1,12}(\.[0-9]{1,12})?"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
-#: A duration as a text of at least one character, for schemas: each unit at most once, the longest first.
+#: Matches a duration in a schema with ``minLength`` 1: each unit at most once, the longest first.
 DURATION_PATTERN = f"^({_NUMBER}|" + "".join(f"({_NUMBER}{unit})?" for unit in _UNITS) + ")$"
 _DURATION = re.compile(DURATION_PATTERN[1:-1])
 _PART = re.compile(r"([0-9.]+)([a-z]*)")
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read a number of seconds, a text of one, or numbers with the units ``d``, ``h``, ``m``, ``s`` and ``ms``.
+    """Parse a number of seconds, also as text, or numbers with the units ``d``, ``h``, ``m``, ``s`` and ``ms``.
 
-    Finer than a microsecond is rounded.
+    The result is rounded to microseconds.
 
     Raises:
         ValueError: ``value`` is none of these, negative, or longer than a ``timedelta`` can hold.

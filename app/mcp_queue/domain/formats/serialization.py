@@ -1,4 +1,4 @@
-"""The wire form of a task: the body of its message."""
+"""Writes tasks as message bodies, and reads them back."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from mcp_queue.domain.task import JsonValue, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFacts:
-    """What is known of a message besides its body; it fills what a foreign body leaves out."""
+    """Facts about a message beside its body; they fill in the members that a foreign body omits."""
 
     message_id: str
     queue: str
@@ -26,24 +26,24 @@ class TaskSerializer(Protocol):
     """Writes tasks as message bodies and reads them back."""
 
     def dumps(self, task: Task) -> str:
-        """Return the body of ``task``'s message, in characters that every backend takes."""
+        """Return the body of ``task``'s message, in characters that every backend accepts."""
         ...
 
     def loads(self, body: str, facts: MessageFacts) -> Task:
-        """Read a body, one that somebody else wrote included.
+        """Read a body, also one of a foreign producer.
 
         Raises:
-            InvalidTaskError: the body is no task; the message says why.
+            InvalidTaskError: the body is not a task.
 
         """
         ...
 
 
 class JsonTaskSerializer:
-    """ASCII JSON with the members of the task, absent where they say nothing."""
+    """ASCII JSON with the members of the task; members without a value are left out."""
 
     def dumps(self, task: Task) -> str:
-        """Return one JSON object; members that this version does not know keep their place at its end."""
+        """Return one JSON object; members that this version does not know follow at its end."""
         members: dict[str, object] = {
             "id": task.id,
             "type": task.type,
@@ -87,7 +87,7 @@ class JsonTaskSerializer:
 
 
 class _Reader:
-    """Takes known members out of a JSON object, naming the one that is wrong; what is left is ``extra``."""
+    """Takes the known members out of a JSON object; the remaining ones are ``extra``."""
 
     def __init__(self, members: dict[str, JsonValue]) -> None:
         self._members = members
@@ -157,7 +157,7 @@ class _Reader:
         return cast("dict[str, str]", value)
 
 
-# Counters beyond this are nobody's doing but an error's; it also keeps them inside every database's integer.
+# No real counter is larger; the limit also keeps counters inside every database's integer.
 _MAX_COUNT = 1_000_000
 
 
@@ -177,15 +177,15 @@ def _duration(seconds: float) -> timedelta:
 
 def format_time(value: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC with microseconds, ``2026-01-31T12:00:00.000000Z``."""
-    # isoformat is several times faster than strftime, which does not fill up early years either.
+    # isoformat is several times faster than strftime, which does not pad early years either.
     return value.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time.
+    """Parse an RFC 3339 time.
 
     Raises:
-        ValueError: the text is no time, has no offset from UTC, or lies outside the years 1 to 9999.
+        ValueError: the text is not a time, has no offset from UTC, or is outside the years 1 to 9999.
 
     """
     value = datetime.fromisoformat(text)

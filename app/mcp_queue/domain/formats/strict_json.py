@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 and I-JSON mean it: what Python's parser would let pass or change is refused by name."""
+"""Parses JSON strictly by RFC 8259 and I-JSON (RFC 7493): it refuses what Python's parser would accept or change."""
 
 import json
 import re
@@ -11,15 +11,15 @@ from mcp_queue.domain.task import JsonValue
 
 #: Deepest nesting taken. Deeper documents are an attack or an accident.
 MAX_DEPTH = 100
-#: Most values of one document, names of members not counted. Each takes up to 40 times its text in memory, and a
-#: microsecond in which nobody else is served.
+#: Most values of one document, without the names of members. Each takes up to 40 times its text in memory, and blocks
+#: the event loop for a microsecond.
 MAX_VALUES = 250_000
 
 # Only documents with such an escape can hold a lone surrogate; the others skip that check.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 # Integers with more digits may be beyond a double, which ends at 1.8e308.
 _SAFE_DIGITS = 300
-# Up to where the next value begins, other than the first one: behind a comma, or in an object or array.
+# Matches up to the start of the next value, other than the first one: after a comma, or in an object or array.
 _TO_NEXT_VALUE = re.compile(r'[^"\[{,]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[{,]*+)*+[,\[{]', re.DOTALL)
 
 
@@ -51,13 +51,13 @@ def loads(text: bytes | str) -> JsonValue:
 
 
 def check_size(documents: Sequence[str]) -> None:
-    """Return if ``documents`` have so few values together that they may be parsed.
+    """Check that ``documents`` together have few enough values to be parsed.
 
     Raises:
-        TooManyValuesError: there are more than 250,000.
+        TooManyValuesError: they have more than 250,000.
 
     """
-    # Quickly, and with those that only stand in strings.
+    # A fast upper bound: it also counts characters inside strings.
     if sum(text.count(",") + text.count("{") + text.count("[") for text in documents) < MAX_VALUES:
         return
     values = sum(islice((1 for text in documents for _ in _further_values(text)), MAX_VALUES))
@@ -86,7 +86,7 @@ def _decoded(text: bytes) -> str:
 
 
 def _further_values(text: str) -> Iterator[None]:
-    """Yield once for each value but the first, up to where the text is no JSON: nobody parses farther than that."""
+    """Yield once for each value but the first, up to the first mistake, where a parser would stop too."""
     position = 0
     while match := _TO_NEXT_VALUE.match(text, position):
         position = match.end()
@@ -128,7 +128,7 @@ def _int(text: str) -> int:
     return int(text)
 
 
-# Made once: making them takes as long as parsing a short document.
+# Built once: building them takes as long as parsing a short document.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int)
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 

@@ -1,1 +1,1 @@
-"""What operators may do, and the record of what they did."""
+"""API keys, rate limits, and the audit log of operators' actions."""

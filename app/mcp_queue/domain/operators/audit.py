@@ -1,4 +1,4 @@
-"""What operators did, and what they see of the destinations of callbacks."""
+"""Defines entries of the audit log, and operators' view of callback destinations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from mcp_queue.domain.task import JsonValue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One action of an operator: ``actor`` is the name of the key, ``count`` how many things it touched."""
+    """One action of an operator: ``actor`` is the name of the key, ``count`` the number of affected items."""
 
     at: datetime
     actor: str
@@ -20,7 +20,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationReport:
-    """What one consumer sees of one destination. ``state`` is its circuit breaker's."""
+    """One consumer's report on one destination. ``state`` is that of its circuit breaker."""
 
     name: str
     consumer: str
@@ -31,7 +31,7 @@ class DestinationReport:
 
 @dataclass(frozen=True, slots=True)
 class DestinationView:
-    """A destination as operators see it; no report is left where no consumer has told of it lately."""
+    """A destination for operators, with the recent reports of consumers."""
 
     name: str
     paused: bool

@@ -1,4 +1,4 @@
-"""API keys: who may do what, and to which queues."""
+"""Defines API keys: their scopes, their queues, and how a secret is looked up."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,46 +9,46 @@ from hmac import compare_digest
 
 from mcp_queue.domain.operators.rates import RateLimit
 
-#: In front of every key, so that scanners for leaked secrets find it.
+#: Begins every key, so that scanners for leaked secrets recognise it.
 PREFIX = "mcpq_"
-#: How long a key's random part is, in bytes.
+#: Length of a key's random part, in bytes.
 SECRET_BYTES = 32
 
 
 class KeyScope(StrEnum):
-    """What a key is good for."""
+    """An action that a key allows."""
 
-    ENQUEUE = "enqueue"  #: put tasks into queues
-    READ = "read"  #: look at everything but what is in tasks
-    PAYLOADS = "payloads"  #: with ``read``: see what is in tasks, too
+    ENQUEUE = "enqueue"  #: submit tasks
+    READ = "read"  #: see everything but the content of tasks
+    PAYLOADS = "payloads"  #: with ``read``: see the content of tasks too
     OPERATE = "operate"  #: cancel, pause, redrive, delete dead letters, change schedules
-    ADMIN = "admin"  #: all of it, and what is done to whole queues or seen of others: purge and the audit log
+    ADMIN = "admin"  #: all of these, and purge queues, and read the audit log
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request. ``queues`` are the only ones that it reaches; ``None`` is all."""
+    """The sender of a request. It may use ``queues`` only; ``None`` means all."""
 
     name: str
     scopes: frozenset[KeyScope]
     queues: frozenset[str] | None = None
 
     def may(self, scope: KeyScope) -> bool:
-        """Whether ``scope`` is among what it may do."""
+        """Whether the caller has ``scope``."""
         return scope in self.scopes or KeyScope.ADMIN in self.scopes
 
     def reaches(self, queue: str | None) -> bool:
-        """Whether it reaches ``queue``; what is of no queue is for those who reach all."""
+        """Whether the caller may use ``queue``; ``None``, for what belongs to no queue, needs access to all."""
         return self.queues is None or queue in self.queues
 
 
-#: Whoever comes where nobody is asked for a key.
+#: Every sender, where no key is asked for.
 ANONYMOUS = Caller("anonymous", frozenset(KeyScope))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as the configuration has it: ``digest`` is that of its secret, which nothing remembers."""
+    """A configured key: ``digest`` is that of its secret, which is stored nowhere."""
 
     caller: Caller
     digest: bytes = field(repr=False)
@@ -57,26 +57,25 @@ class ApiKey:
 
 
 def digest_of(secret: bytes) -> bytes:
-    """Return what is stored of a key.
+    """Return the stored form of a key.
 
-    One round of SHA-256 is enough: a key is 256 random bits, so that there is nothing to guess that a slow hash would
-    protect, and a slow one would let whoever sends wrong keys buy time of ours cheaply.
+    One round of SHA-256 is enough: a slow hash protects secrets that can be guessed, and a key is 256 random bits. A
+    slow hash would also let senders of wrong keys consume our processor time cheaply.
     """
     return sha256(secret).digest()
 
 
 class KeyRing:
-    """Every key that counts; any number of them may have the same name, so that one can replace another."""
+    """The accepted keys. Several may have the same name, so that one can replace another."""
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
-        """Hold ``keys``."""
         self._keys = {key.digest: key for key in keys}
 
     def find(self, secret: bytes) -> ApiKey | None:
         """Return the key of ``secret``, which may have expired.
 
-        How long it takes tells nothing: what is looked up is a digest, whose bytes nobody can choose, and the whole
-        of it is compared at the end.
+        The time it takes reveals nothing: the lookup is by digest, whose bytes a sender cannot choose, and the final
+        comparison takes constant time.
         """
         digest = digest_of(secret)
         key = self._keys.get(digest)

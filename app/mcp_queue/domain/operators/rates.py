@@ -1,4 +1,4 @@
-"""How many requests a key may make."""
+"""Limits the request rate of a key with a token bucket."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -6,38 +6,38 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """``burst`` requests at once, and ``per_second`` more with every second."""
+    """Allows ``burst`` requests at once, and ``per_second`` more each second."""
 
     per_second: float
     burst: int
 
     @property
     def window(self) -> int:
-        """After how many seconds, rounded up, a burst is possible again."""
+        """Seconds until a full burst is possible again, rounded up."""
         return ceil(self.burst / self.per_second)
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What is left after a request. ``wait`` is 0 where it may pass, else the seconds until one may."""
+    """The state after a request. ``wait`` is 0 if it may pass, else the seconds until the next one may."""
 
     limit: RateLimit
     remaining: int
-    full_after: float  #: in seconds
+    full_after: float  #: seconds until a full burst is possible
     wait: float = 0.0
 
 
 class TokenBucket:
-    """A bucket that holds a burst, loses one token to each request, and fills up with time."""
+    """Holds up to ``burst`` tokens; each request takes one, and time refills them."""
 
     def __init__(self, limit: RateLimit, now: float) -> None:
-        """Be full; every ``now`` is a monotonic reading in seconds."""
+        """Start full; every ``now`` is a monotonic reading in seconds."""
         self.limit = limit
         self._tokens = float(limit.burst)
         self._at = now
 
     def take(self, now: float) -> Quota:
-        """Take a token if there is one."""
+        """Take a token, if any is left."""
         limit = self.limit
         self._tokens = min(limit.burst, self._tokens + (now - self._at) * limit.per_second)
         self._at = now

@@ -11,7 +11,6 @@ from mcp_queue.gateway.dependencies import GatewayDependencies
 from mcp_queue.gateway.problems import RequestRefusedError, response_to
 from mcp_queue.gateway.server.auth import SERVICE_PATHS, UNAUTHENTICATED, Admitted, quota_headers
 from mcp_queue.gateway.server.body_reader import BodyReader, DisconnectedError, SlowBodyError, has_body
-from mcp_queue.gateway.server.http_metrics import HttpMetrics
 from mcp_queue.gateway.server.request import attach, trace_id_of, unsupported_media_type
 
 _LINGER_SECONDS = 2.0
@@ -30,7 +29,7 @@ class AdmissionMiddleware:
         self._clock = dependencies.clock
         self._new_trace_id = dependencies.new_trace_id
         self._bodies = BodyReader(dependencies.limits)
-        self._metrics = HttpMetrics(dependencies.registry)
+        self._observe_request = dependencies.observe_request
         self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +43,8 @@ class AdmissionMiddleware:
             await self._serve(exchange)
         finally:
             duration = self._clock.monotonic() - began
-            self._metrics.observe(exchange.scope, exchange.status or _CLIENT_CLOSED, duration)
+            route, status = exchange.scope.get("route"), exchange.status or _CLIENT_CLOSED
+            self._observe_request(exchange.scope["method"], route and route.path, status, duration)
 
     async def _serve(self, exchange: "_Exchange") -> None:
         try:

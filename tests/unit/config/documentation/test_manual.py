@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mcp_queue.config.documentation.manual import configuration_page
-from mcp_queue.config.loading.layers import every_setting
+from mcp_queue.config.schema.document import every_setting
 
 ROOT = Path(__file__).parents[4]
 
@@ -12,7 +12,7 @@ def test_every_setting_stands_in_the_manual() -> None:
     """Whoever looks for a variable finds it there."""
     page = configuration_page()
 
-    assert [] == [setting.knob.variable for setting in every_setting() if f"`{setting.knob.variable}`" not in page]
+    assert [] == [setting.env_var.name for setting in every_setting() if f"`{setting.env_var.name}`" not in page]
 
 
 def test_the_committed_manual_is_the_generated_one() -> None:

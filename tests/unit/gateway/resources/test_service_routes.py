@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, OverloadedError
+from mcp_queue.gateway.application import create_service_app
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from tests.support.gateway import GatewayKit
 from tests.support.http import call
@@ -110,6 +111,15 @@ async def test_metrics_count_requests_by_route(kit: GatewayKit) -> None:
     assert 1 == kit.registry.get_sample_value(count, {"handler": "none", "method": "GET", "status": "4xx"})
     assert route in page
     assert "nothing" not in page
+
+
+async def test_metrics_count_the_requests_of_both_ports(kit: GatewayKit) -> None:
+    """Health and metrics may have a port of their own; which port is asked first does not matter."""
+    await call(create_service_app(kit.dependencies()), "GET", "/healthz")
+    await call(kit.app, "GET", "/v1/queues")
+    count = "http_request_duration_seconds_count"
+    for route in ("/healthz", "/v1/queues"):
+        assert 1 == kit.registry.get_sample_value(count, {"handler": route, "method": "GET", "status": "2xx"})
 
 
 async def test_metrics_count_enqueued_tasks(kit: GatewayKit) -> None:

@@ -9,7 +9,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.task import Task
-from mcp_queue.gateway.application import create_app
 from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.admission import AdmissionMiddleware
 from mcp_queue.testing import InMemoryQueue
@@ -216,12 +215,3 @@ async def test_what_is_no_request_passes_through() -> None:
 
     await AdmissionMiddleware(other, GatewayKit().dependencies())({"type": "lifespan"}, receive, send)
     assert ["lifespan"] == passed
-
-
-async def test_two_gateways_may_share_a_registry() -> None:
-    """The metric is registered once; the second gateway counts nothing, but serves."""
-    kit = GatewayKit()
-    second = create_app(kit.dependencies())
-    assert [200, 200] == [(await call(app, "GET", "/healthz")).status for app in (kit.app, second)]
-    labels = {"handler": "/healthz", "method": "GET", "status": "2xx"}
-    assert 1 == kit.registry.get_sample_value("http_request_duration_seconds_count", labels)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
 from mcp_queue.domain.operators.keys import KeyScope
@@ -20,7 +19,7 @@ from mcp_queue.gateway.server.routing import add_route
 class ServiceRoutes:
     """``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, readiness: GatewayReadiness, render_metrics: Callable[[], bytes]) -> None:
+    def __init__(self, readiness: GatewayReadiness, render_metrics: Callable[[], tuple[bytes, str]]) -> None:
         """Show ``readiness``, and what ``render_metrics`` returns."""
         self._readiness = readiness
         self._render_metrics = render_metrics
@@ -55,5 +54,5 @@ class ServiceRoutes:
     async def get_metrics(self, _: GatewayRequest) -> Response:
         """Return the metrics of all gateway processes."""
         # In a thread, since it reads a file of each process where there are several.
-        page = await asyncio.to_thread(self._render_metrics)
-        return Response(page, media_type=CONTENT_TYPE_LATEST)
+        page, content_type = await asyncio.to_thread(self._render_metrics)
+        return Response(page, media_type=content_type)

@@ -1,4 +1,4 @@
-"""What ``dev`` says once it runs."""
+"""The banner that ``dev`` prints once the gateway is reachable."""
 
 import asyncio
 import json
@@ -8,18 +8,18 @@ from datetime import timedelta
 from mcp_queue.config import Settings
 from mcp_queue.domain.queues import QueueKind
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to look for, none to listen on
-_PAUSE_SECONDS = 0.1
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, never listened on
+_INTERVAL_SECONDS = 0.1
 
 
-async def wait_for(host: str, port: int, patience: timedelta) -> bool:
-    """Return whether something listens at ``host`` and ``port`` within ``patience``."""
+async def wait_for(host: str, port: int, limit: timedelta) -> bool:
+    """Return whether something listens at ``host`` and ``port`` within ``limit``."""
     try:
-        async with asyncio.timeout(patience.total_seconds()):
+        async with asyncio.timeout(limit.total_seconds()):
             while True:
                 if await _listens(host, port):
                     return True
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(_INTERVAL_SECONDS)
     except TimeoutError:
         return False
 
@@ -35,11 +35,11 @@ async def _listens(host: str, port: int) -> bool:
 
 def reachable(host: str) -> str:
     """Return the address at which this machine reaches what listens on ``host``."""
-    return _EVERYWHERE.get(host, host)
+    return _WILDCARDS.get(host, host)
 
 
-def welcome(settings: Settings) -> str:
-    """Return where everything is, and a command to try."""
+def banner(settings: Settings) -> str:
+    """Return the addresses of both processes, and a command to try."""
     url = _url(settings.gateway.host, settings.gateway.port)
     queue = next(
         spec.name

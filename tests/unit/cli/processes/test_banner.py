@@ -1,17 +1,17 @@
-"""What ``dev`` says once it runs."""
+"""The banner of ``dev``."""
 
 import shlex
 
 import pytest
 
-from mcp_queue.cli.processes.welcome import reachable, welcome
+from mcp_queue.cli.processes.banner import banner, reachable
 from mcp_queue.config import load_settings
 from tests.support.config import ConfigFile, listing
 
 
-def test_the_welcome_has_a_command_to_try() -> None:
+def test_the_banner_has_a_command_to_try() -> None:
     """The line can be pasted into a shell as it is."""
-    text = welcome(load_settings({"CALLBACK_ALLOWED_NETWORKS": "127.0.0.0/8"}))
+    text = banner(load_settings({"CALLBACK_ALLOWED_NETWORKS": "127.0.0.0/8"}))
 
     assert "http://127.0.0.1:8080/docs" in text
     assert "127.0.0.0/8" in text
@@ -28,7 +28,7 @@ def test_the_welcome_has_a_command_to_try() -> None:
 
 def test_the_command_names_a_queue_that_there_is(config_file: ConfigFile) -> None:
     """It goes to a queue that takes tasks: no dead-letter queue and no level."""
-    text = welcome(
+    text = banner(
         config_file.load(
             listing("name: dlq", "name: l0", "name: work, type: priority, levels: {0: l0}"),
             {"GATEWAY_HOST": "::", "GATEWAY_PORT": "9000"},

@@ -1,13 +1,10 @@
-"""What the settings say about themselves."""
+"""The example file, and what the settings say about themselves."""
 
 import re
 from pathlib import Path
 
-import pytest
-
 from mcp_queue.config import Settings, env_example, load_settings
-from mcp_queue.config.loading.layers import every_setting
-from tests.support.config import ConfigFile
+from mcp_queue.config.schema.document import every_setting
 
 ROOT = Path(__file__).parents[4]
 #: Variables and defaults that are part of the contract.
@@ -69,7 +66,7 @@ def _values(settings: Settings) -> dict[str, str]:
 
 def test_no_variable_sets_two_things() -> None:
     """Every setting stands in one place."""
-    variables = [variable for setting in every_setting() for variable in setting.knob.variables]
+    variables = [variable for setting in every_setting() for variable in setting.env_var.names]
 
     assert len(set(variables)) == len(variables)
 
@@ -77,36 +74,4 @@ def test_no_variable_sets_two_things() -> None:
 def test_every_setting_is_described_in_a_sentence() -> None:
     """The documentation is made of these texts."""
     for setting in every_setting():
-        assert setting.knob.description.endswith("."), setting.key
-
-
-def test_the_effective_values_say_where_they_come_from(config_file: ConfigFile) -> None:
-    """An operator sees which of environment, file and default has won."""
-    settings = config_file.load(
-        "queue: {workers: {count: 5, batch_size: 5}, retry: {max_attempts: 2}}", {"QUEUE_WORKER_COUNT": "6"}
-    )
-
-    shown = {item.variable: (item.value, item.origin) for item in settings.effective}
-    assert ("6", "QUEUE_WORKER_COUNT") == shown["QUEUE_WORKER_COUNT"]
-    assert ("5", "file") == shown["QUEUE_BATCH_SIZE"]
-    assert ("1", "file") == shown["QUEUE_MAX_RETRIES"]
-    assert ("5m", "default") == shown["QUEUE_PROCESSING_TIMEOUT"]
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {"CALLBACK_SECRETS": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"},
-        {"EMBEDDING_API_KEY": "MDEyMzQ1"},
-        {"LEDGER_URL": "postgresql+asyncpg://queue:MDEyMzQ1@db/queue"},
-        {"LEDGER_URL": "postgresql+asyncpg://queue:a/b@MDEyMzQ1@db/queue"},
-        {"EMBEDDING_BASE_URL": "https://MDEyMzQ1@models.example.com/v1"},
-        {"EMBEDDING_BASE_URL": "https://models.example.com/v1?api_key=MDEyMzQ1"},
-    ],
-)
-def test_the_effective_values_hide_secrets(environ: dict[str, str]) -> None:
-    """They are made to be shown to people, and to be pasted into tickets."""
-    (shown,) = [item.value for item in load_settings(environ).effective if item.variable in environ]
-
-    assert "MDEyMzQ1" not in shown
-    assert "****" in shown
+        assert setting.env_var.description.endswith("."), setting.key

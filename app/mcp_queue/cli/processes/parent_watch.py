@@ -1,4 +1,4 @@
-"""Lets a process end with the one that started it, however that one ended."""
+"""Stops a process when its parent has ended, even if the parent was killed."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from datetime import timedelta
 def stop_with_stdin(grace: timedelta) -> None:
     """Send SIGTERM to this process once its standard input is closed, and SIGKILL ``grace`` later.
 
-    The other end of the pipe is held by nobody but the parent, so that it closes even when the parent is killed.
+    Only the parent holds the other end of the pipe. The system closes it when the parent ends.
     """
-    threading.Thread(target=_watch, args=(grace,), name="lifeline", daemon=True).start()
+    threading.Thread(target=_watch, args=(grace,), name="parent-watch", daemon=True).start()
 
 
 def _watch(grace: timedelta) -> None:
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    # Ends early with the process: the thread is a daemon.
+    # A process that ends in time takes this thread with it: it is a daemon.
     threading.Event().wait(grace.total_seconds())
     os.kill(os.getpid(), signal.SIGKILL)
