@@ -8,7 +8,7 @@ import pytest
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, OverloadedError
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from tests.support.gateway import GatewayKit
-from tests.support.http import call
+from tests.support.http.application import call
 
 
 async def answers() -> None:
