@@ -23,9 +23,8 @@ from pathlib import Path
 import uvloop
 
 from bench.http_load import WARM_UP, load, post
-from mcp_queue.adapters.ledger.engine.migrate import migrate
-from tests.support.postgres import postgres_server
-from tests.support.stack import ROOT, make_stack
+from bench.postgres import migrated_postgres, without_missing
+from bench.processes import ROOT, gateway_and_consumer
 
 REQUEST = post(
     {
@@ -67,7 +66,7 @@ def empty_route() -> Iterator[Server]:
 @contextlib.asynccontextmanager
 async def gateway(directory: str, ledger_url: str | None) -> AsyncIterator[Server]:
     """Serve a gateway with a ledger, by default the one of a new user."""
-    service = make_stack(Path(directory), **({} if ledger_url is None else {"LEDGER_URL": ledger_url})).gateway
+    service, _ = gateway_and_consumer(Path(directory), **({} if ledger_url is None else {"LEDGER_URL": ledger_url}))
     try:
         await service.start()
         assert service.process is not None
@@ -82,9 +81,7 @@ async def ledger(kind: str) -> AsyncIterator[str | None]:
     if kind != "postgres":
         yield "none" if kind == "none" else None
         return
-    with postgres_server(durable=True) as server:
-        url = server.url(await server.create_database())
-        await migrate(url)
+    async with migrated_postgres() as url:
         yield url
 
 
@@ -141,7 +138,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each round and server")
     options = parser.parse_args()
-    for line in summary(uvloop.run(compare(options.ledger, options.rounds, options.seconds))):
+    ledgers = without_missing(options.ledger)
+    for line in summary(uvloop.run(compare(ledgers, options.rounds, options.seconds))):
         print(line)
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import uvloop
 
 from bench.gateway_post import LEDGERS, ledger
-from tests.support.stack import make_stack
-from tests.support.waiting import pause
+from bench.postgres import without_missing
+from bench.processes import gateway_and_consumer
+from mcp_queue.adapters.clock import SystemClock
 
 REST = 5.0  # seconds from readiness until nothing of the start is left
 
@@ -33,13 +34,14 @@ async def measure(kind: str, seconds: float) -> float:
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(ledger(kind))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        consumer = make_stack(directory, **({} if url is None else {"LEDGER_URL": url})).consumer
+        clock = SystemClock()
+        _, consumer = gateway_and_consumer(directory, **({} if url is None else {"LEDGER_URL": url}))
         stack.push_async_callback(consumer.stop)
         await consumer.start()
         assert consumer.process is not None
-        await pause(REST)
+        await clock.sleep(REST)
         began, before = time.perf_counter(), cpu(consumer.process.pid)
-        await pause(seconds)
+        await clock.sleep(seconds)
         return (cpu(consumer.process.pid) - before) / (time.perf_counter() - began)
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--ledger", nargs="+", choices=LEDGERS, default=LEDGERS)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each is measured")
     options = parser.parse_args()
-    for kind in options.ledger:
+    for kind in without_missing(options.ledger):
         share = uvloop.run(measure(kind, options.seconds))
         print(f"ledger {kind:<9} {share:.2%} of a core", flush=True)
 

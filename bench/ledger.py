@@ -22,16 +22,16 @@ from pathlib import Path
 import uvloop
 from sqlalchemy import text
 
+from bench.postgres import migrated_postgres, without_missing
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.ledger.engine.migrate import migrate
 from mcp_queue.adapters.ledger.engine.postgres import PostgresDatabase
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
 from mcp_queue.adapters.ledger.tasks.rows import ENTER, task_row
+from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter, TaskState
 from mcp_queue.ports import AttemptRecord, AttemptStart
-from tests.support.ledger import LedgerCounts
-from tests.support.postgres import postgres_server
+from mcp_queue.telemetry.metrics import PrometheusMetrics
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RARE = 7
@@ -224,10 +224,8 @@ async def databases(directory: Path, names: list[str]) -> AsyncIterator[dict[str
     if "postgres" not in names:
         yield urls
         return
-    with postgres_server(durable=True) as server:
-        urls["postgres"] = server.url(await server.create_database())
-        await migrate(urls["postgres"])
-        yield urls
+    async with migrated_postgres() as url:
+        yield {**urls, "postgres": url}
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -236,8 +234,9 @@ async def main(arguments: argparse.Namespace) -> None:
         async with databases(Path(directory), arguments.databases) as urls:
             if not arguments.million:
                 print(f"{'':<56} {'tasks/s':>9} {'cpu µs':>9} {'loop µs':>9}")
+            metrics = PrometheusMetrics(common_payloads())
             for name, url in urls.items():
-                async with open_ledger(url, clock=SystemClock(), metrics=LedgerCounts()) as ledger:
+                async with open_ledger(url, clock=SystemClock(), metrics=metrics) as ledger:
                     if arguments.million:
                         cost = await measured(arguments.tasks, fill(ledger, arguments.tasks))
                         print(f"{name}: {arguments.tasks:,} tasks in {cost.wall:.0f} s")
@@ -253,5 +252,6 @@ if __name__ == "__main__":
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgres"], choices=["sqlite", "postgres"])
     given = parser.parse_args()
+    given.databases = without_missing(given.databases)
     given.tasks = given.tasks or (1_000_000 if given.million else 10_000)
     uvloop.run(main(given))

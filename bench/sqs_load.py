@@ -25,9 +25,9 @@ import aiohttp
 import uvloop
 
 from bench.http_load import CONNECTIONS, PATH, load, post
+from bench.processes import ROOT, gateway_and_consumer
+from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.domain.task import JsonValue
-from tests.support.stack import ROOT, make_stack
-from tests.support.waiting import pause
 
 TASK: JsonValue = {
     "type": "echo",
@@ -104,13 +104,14 @@ class Stub:
 
     async def until(self, waiting: int) -> None:
         """Return when no more than so many wait."""
+        clock = SystemClock()
         while await self.waiting() > waiting:
-            await pause()
+            await clock.sleep(0.05)
 
 
 async def measure(stub: Stub, reference: int, directory: Path, rounds: int, variables: dict[str, str]) -> Figures:
     """Measure one set-up of both processes."""
-    stack = make_stack(
+    gateway, consumer = gateway_and_consumer(
         directory,
         SQS_QUEUE_URL="tasks",
         SQS_DLQ_URL="dlq",
@@ -122,15 +123,15 @@ async def measure(stub: Stub, reference: int, directory: Path, rounds: int, vari
         **variables,
     )
     try:
-        await stack.gateway.start()
-        idle_calls, latencies = await post_when_idle(stub, stack.gateway.url)
+        await gateway.start()
+        idle_calls, latencies = await post_when_idle(stub, gateway.url)
         sent, calls = await stub.waiting(), await stub.calls()
-        rates = await post_in_turns({"reference": reference, "gateway": stack.gateway.port}, rounds)
+        rates = await post_in_turns({"reference": reference, "gateway": gateway.port}, rounds)
         sent, calls = await stub.waiting() - sent, await stub.calls() - calls
-        await stack.gateway.stop()
-        consumed, consume_requests = await consume(stub, stack.consumer.start())
+        await gateway.stop()
+        consumed, consume_requests = await consume(stub, consumer.start())
     finally:
-        await asyncio.gather(*(service.stop() for service in stack.services))
+        await asyncio.gather(gateway.stop(), consumer.stop())
     return Figures(
         reference=statistics.median(rates["reference"]),
         posts=statistics.median(rates["gateway"]),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.stack import ROOT
+from tests.support.tools import ROOT
 
 #: How to have each in a short form, and what it prints.
 SHORT = {

@@ -13,14 +13,12 @@ import pytest
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
-from tests.support.ledger import LedgerCounts, a_dead_letter, a_task
-from tests.support.ledger_databases import migrated_database
-from tests.support.localstack import of_session
-from tests.support.operator import Operator, operator_of
-from tests.support.postgres import shared_postgres
-from tests.support.receiver import Answer, Receiver
-from tests.support.sqs_stack import stack_on_sqs
-from tests.support.stack import Stack, make_stack
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.ledger import migrated_database, shared_postgres
+from tests.support.metrics import LedgerCounts
+from tests.support.processes.stack import Operator, Stack, make_stack, operator_of, stack_on_sqs
+from tests.support.sqs.localstack import of_session
+from tests.support.tasks import a_dead_letter, a_task
 from tests.support.waiting import eventually
 
 DLQ = "/v1/queues/tasks/dlq"

@@ -22,7 +22,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.stack import ROOT, free_port
+from bench.processes import free_port
+from tests.support.tools import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

@@ -12,15 +12,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.postgres import postgres_server
+from bench.processes import Service
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
 from mcp_queue.domain.schedules import Misfire, Schedule
-from tests.support.cli import run_cli
-from tests.support.ledger import LedgerCounts
-from tests.support.ledger_databases import migrated_database, postgres_url
-from tests.support.operator import Operator, operator_of
-from tests.support.postgres import postgres_server, shared_postgres
-from tests.support.stack import Service, Stack, another, make_stack
+from tests.support.ledger import migrated_database, postgres_url, shared_postgres
+from tests.support.metrics import LedgerCounts
+from tests.support.processes.cli import run_cli
+from tests.support.processes.stack import Operator, Stack, another, make_stack, operator_of
 from tests.support.waiting import eventually, pause
 
 KEYS = 20

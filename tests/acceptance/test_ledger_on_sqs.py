@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.localstack import of_session
-from tests.support.operator import Operator, operator_of
-from tests.support.receiver import Answer, Receiver
-from tests.support.sqs_stack import stack_on_sqs
-from tests.support.stack import Stack
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.processes.stack import Operator, Stack, operator_of, stack_on_sqs
+from tests.support.sqs.localstack import of_session
 from tests.support.waiting import eventually
 
 #: Seconds. The first test of a cold machine installs LocalStack.

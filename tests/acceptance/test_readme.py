@@ -15,8 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.localstack import of_session
-from tests.support.stack import ROOT, free_port
+from bench.processes import free_port
+from tests.support.sqs.localstack import of_session
+from tests.support.tools import ROOT
 from tests.support.waiting import eventually
 
 README = (ROOT / "README.md").read_text()

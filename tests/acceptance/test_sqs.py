@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
@@ -16,7 +16,11 @@ import aiohttp
 import pytest
 from aiobotocore.session import AioSession
 
-from tests.acceptance.test_main_job import (
+from tests.support.http.receiver import Receiver
+from tests.support.processes.stack import Stack, stack_on_sqs
+from tests.support.sqs.client import emulator, read_all, send_raw
+from tests.support.sqs.localstack import LocalStack, of_session
+from tests.support.thousand_tasks import (
     SEED,
     account,
     account_with_ledger,
@@ -26,14 +30,10 @@ from tests.acceptance.test_main_job import (
     enqueue_all,
     plan_thousand,
     progressed,
-    receiver,  # noqa: F401  # a fixture is found by its name
+    running_receiver,
     succeeded_in_process,
 )
-from tests.support.localstack import LocalStack, of_session
-from tests.support.node import npm_scripts, run_node
-from tests.support.receiver import Receiver
-from tests.support.sqs_stack import emulator, read_all, send_raw, stack_on_sqs
-from tests.support.stack import Stack
+from tests.support.tools import npm_scripts, run_node
 from tests.support.waiting import eventually
 
 #: Seconds. The first test of a cold machine installs LocalStack.
@@ -42,6 +42,13 @@ pytestmark = pytest.mark.timeout(300)
 DLQ = {"name": "dlq", "type": "standard", "visibility_timeout": 5}
 TASKS = {"name": "tasks", "type": "standard"}
 MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Return the receiver that the thousand tasks call."""
+    async with running_receiver() as running:
+        yield running
 
 
 @pytest.fixture
@@ -176,7 +183,7 @@ class TestMainJob:
         self,
         tmp_path: Path,
         localstack: LocalStack,
-        receiver: Receiver,  # noqa: F811  # the fixture
+        receiver: Receiver,  # the fixture
         kills: int,
     ) -> None:
         """Each is exactly accounted for, also when the consumer is killed at any moment."""

@@ -17,10 +17,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.ledger_databases import migrated_database
-from tests.support.operator import Operator, operator_of
-from tests.support.postgres import PostgresServer, postgres_server
-from tests.support.stack import Service, Stack, another, make_stack
+from bench.postgres import PostgresServer, postgres_server
+from bench.processes import Service
+from tests.support.ledger import migrated_database
+from tests.support.processes.stack import Operator, Stack, another, make_stack, operator_of
 from tests.support.waiting import eventually, pause
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.sqs_harness import sqs_harness
-from tests.support.localstack import use_localstack
-from tests.support.queues import QueueHarness, memory_harness, sqlite_harness
+from tests.support.queues.harness import QueueHarness, memory_harness, sqlite_harness, sqs_harness
+from tests.support.sqs.localstack import use_localstack
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("sqs", marks=pytest.mark.timeout(300))])

@@ -1,6 +1,6 @@
 """What a ``PauseSwitch`` promises, on every backend that has one."""
 
-from tests.support.queues import QueueHarness
+from tests.support.queues.harness import QueueHarness
 
 
 async def test_nothing_is_paused_at_first(harness: QueueHarness) -> None:

@@ -11,7 +11,8 @@ from mcp_queue.domain.errors import DelayNotSupportedError, NotSupportedError, T
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import MAX_SQS_DELAY
 from tests.support.clock import HOUR, NOW, SECOND, START
-from tests.support.queues import LEASE, QueueHarness, ids, make_task, take, take_one
+from tests.support.queues.harness import LEASE, QueueHarness, ids, take, take_one
+from tests.support.tasks import a_task
 
 # Longer than any test may take: who waits this long for a message waits in vain.
 LONG = timedelta(seconds=10)
@@ -23,7 +24,8 @@ class TestEnqueue:
     async def test_a_task_comes_back_as_it_was_enqueued(self, harness: QueueHarness) -> None:
         """Every member of a task survives its way through the queue."""
         queue, _ = await harness.queue()
-        task = make_task(
+        task = a_task(
+            "t-1",
             payload={"text": "naïve 雪 \u0000 \U0001f600", "numbers": [1, 2.5, None, True]},
             priority=2,
             metadata={"k": "v"},
@@ -43,21 +45,21 @@ class TestEnqueue:
     async def test_the_answer_names_the_message_that_is_received(self, harness: QueueHarness) -> None:
         """The message id of the acceptance is the one of the delivery."""
         queue, _ = await harness.queue()
-        accepted = await queue.enqueue(make_task())
+        accepted = await queue.enqueue(a_task("t-1"))
         assert accepted == Accepted((await take_one(harness, queue)).message_id)
 
     async def test_concurrent_tasks_are_all_accepted(self, harness: QueueHarness) -> None:
         """Enqueues that run at the same time do not disturb each other."""
         queue, _ = await harness.queue()
         names = [f"t-{number}" for number in range(25)]
-        accepted = await asyncio.gather(*(queue.enqueue(make_task(name)) for name in names))
+        accepted = await asyncio.gather(*(queue.enqueue(a_task(name)) for name in names))
         assert len(names) == len({verdict.message_id for verdict in accepted})
         assert sorted(names) == sorted(ids(await take(harness, queue, len(names))))
 
     async def test_each_task_of_a_batch_has_its_own_verdict(self, harness: QueueHarness) -> None:
         """A task that is refused does not hold back the others, and verdicts come in the order given."""
         queue, _ = await harness.queue(max_task_bytes=1000)
-        tasks = [make_task("a"), make_task("b", payload="x" * 1000), make_task("c")]
+        tasks = [a_task("a"), a_task("b", payload="x" * 1000), a_task("c")]
         first, second, third = await queue.enqueue_batch(tasks)
         assert isinstance(first, Accepted)
         assert isinstance(second, TaskTooLargeError)
@@ -67,7 +69,7 @@ class TestEnqueue:
     async def test_a_batch_may_be_large(self, harness: QueueHarness) -> None:
         """More tasks than any backend takes in one call are accepted one and all."""
         queue, _ = await harness.queue()
-        verdicts = await queue.enqueue_batch([make_task(f"t-{number}") for number in range(150)])
+        verdicts = await queue.enqueue_batch([a_task(f"t-{number}") for number in range(150)])
         assert [Accepted] * 150 == [type(verdict) for verdict in verdicts]
 
     async def test_an_empty_batch_does_nothing(self, harness: QueueHarness) -> None:
@@ -79,14 +81,14 @@ class TestEnqueue:
         """The refusal says how large the task is and how large it may be."""
         queue, _ = await harness.queue(max_task_bytes=1000)
         with pytest.raises(TaskTooLargeError) as refusal:
-            await queue.enqueue(make_task(payload="x" * 2000))
+            await queue.enqueue(a_task("t-1", payload="x" * 2000))
         assert 1000 == refusal.value.limit
         assert refusal.value.actual > 2000
 
     async def test_a_delayed_task_stays_hidden_until_it_is_due(self, harness: QueueHarness) -> None:
         """``scheduled_for`` is when a task can first be received."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task(scheduled_for=harness.clock.now() + 2 * SECOND))
+        await queue.enqueue(a_task("t-1", scheduled_for=harness.clock.now() + 2 * SECOND))
         assert [] == await queue.receive(1, NOW)
         await harness.pass_time(2 * SECOND)
         assert ["t-1"] == ids(await take(harness, queue))
@@ -94,7 +96,7 @@ class TestEnqueue:
     async def test_a_task_scheduled_for_the_past_is_there_at_once(self, harness: QueueHarness) -> None:
         """What is overdue is due."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task(scheduled_for=harness.clock.now() - HOUR))
+        await queue.enqueue(a_task("t-1", scheduled_for=harness.clock.now() - HOUR))
         assert ["t-1"] == ids(await take(harness, queue))
 
     async def test_a_delay_is_held_or_refused(self, harness: QueueHarness) -> None:
@@ -103,7 +105,7 @@ class TestEnqueue:
         longer = 2 * MAX_SQS_DELAY
         if queue.traits.rewrites and queue.traits.max_delay is not None:
             pytest.skip("the backend holds what it can, and the consumer sends it again for the rest")
-        task = make_task(scheduled_for=harness.clock.now() + longer)
+        task = a_task("t-1", scheduled_for=harness.clock.now() + longer)
         if not harness.capabilities.any_delay:
             with pytest.raises(DelayNotSupportedError):
                 await queue.enqueue(task)
@@ -133,7 +135,7 @@ class TestReceive:
     async def test_a_receive_gives_no_more_than_its_limit(self, harness: QueueHarness) -> None:
         """What is over the limit stays for the next receiver."""
         queue, _ = await harness.queue()
-        await queue.enqueue_batch([make_task(f"t-{number}") for number in range(5)])
+        await queue.enqueue_batch([a_task(f"t-{number}") for number in range(5)])
         first = await queue.receive(3, harness.patience)
         assert len(first) <= 3
         rest = await take(harness, queue, 5 - len(first))
@@ -144,7 +146,7 @@ class TestReceive:
         queue, _ = await harness.queue()
         poll = asyncio.create_task(queue.receive(10, LONG))
         await asyncio.sleep(0)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         assert ["t-1"] == ids(await poll)
 
     async def test_a_process_that_ends_waits_no_longer_and_loses_nothing(self, harness: QueueHarness) -> None:
@@ -158,13 +160,13 @@ class TestReceive:
             poll = asyncio.create_task(queue.receive(10, LONG))
             assert [] == await poll
             poll = asyncio.create_task(take(harness, queue))
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         assert ["t-1"] == ids(await poll)
 
     async def test_a_waiting_receive_gets_what_comes_due(self, harness: QueueHarness) -> None:
         """A long poll ends when a delayed task comes due."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task(scheduled_for=harness.clock.now() + SECOND))
+        await queue.enqueue(a_task("t-1", scheduled_for=harness.clock.now() + SECOND))
         poll = asyncio.create_task(queue.receive(10, LONG))
         await harness.pass_time(SECOND)
         assert ["t-1"] == ids(await poll)
@@ -173,7 +175,7 @@ class TestReceive:
         """Queue, first receive, time of sending, and a lease that began no later than the backend's."""
         queue, _ = await harness.queue()
         before = harness.clock.monotonic()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         assert queue.spec.name == delivery.queue
         assert 1 == delivery.receive_count
@@ -185,7 +187,7 @@ class TestReceive:
     async def test_a_level_goes_by_the_name_of_its_priority_queue(self, harness: QueueHarness) -> None:
         """Deliveries of a level name the queue that clients know."""
         queue, _ = await harness.queue(public_name="work")
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         assert "work" == (await take_one(harness, queue)).queue
 
     async def test_a_body_that_is_no_task_is_delivered_as_poison(self, harness: QueueHarness) -> None:
@@ -217,7 +219,7 @@ class TestLease:
     async def test_a_received_message_is_hidden_until_its_lease_ends(self, harness: QueueHarness) -> None:
         """While one consumer holds a message nobody else gets it; then it comes again, counted."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         first = await take_one(harness, queue)
         assert [] == await queue.receive(1, NOW)
         await harness.pass_time(LEASE)
@@ -228,7 +230,7 @@ class TestLease:
     async def test_a_waiting_receive_gets_a_message_whose_lease_ends(self, harness: QueueHarness) -> None:
         """A long poll ends when somebody else's lease does."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         await take_one(harness, queue)
         poll = asyncio.create_task(queue.receive(1, LONG))
         await harness.pass_time(LEASE)
@@ -237,7 +239,7 @@ class TestLease:
     async def test_an_extended_lease_hides_the_message_for_longer(self, harness: QueueHarness) -> None:
         """An extension counts from the moment at which it is asked for."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         await harness.pass_time(SECOND)
         await queue.extend(delivery, 3 * SECOND)
@@ -248,7 +250,7 @@ class TestLease:
     async def test_a_lease_is_never_longer_than_twelve_hours(self, harness: QueueHarness) -> None:
         """An extension beyond twelve hours from the receive is refused."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         await harness.pass_time(SECOND)
         with pytest.raises(VisibilityTimeoutError):
@@ -260,7 +262,7 @@ class TestLease:
         if not harness.capabilities.fake_time:
             pytest.skip("needs hours to pass")
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         for _ in range(11):
             await queue.extend(delivery, HOUR)
@@ -272,7 +274,7 @@ class TestLease:
     async def test_a_completed_message_never_comes_again(self, harness: QueueHarness) -> None:
         """Completing deletes."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         await queue.complete(await take_one(harness, queue))
         await harness.pass_time(LEASE)
         assert [] == await queue.receive(1, NOW)
@@ -280,7 +282,7 @@ class TestLease:
     async def test_many_messages_complete_at_the_same_time(self, harness: QueueHarness) -> None:
         """Concurrent settlements do not disturb each other."""
         queue, _ = await harness.queue()
-        await queue.enqueue_batch([make_task(f"t-{number}") for number in range(20)])
+        await queue.enqueue_batch([a_task(f"t-{number}") for number in range(20)])
         await asyncio.gather(*(queue.complete(delivery) for delivery in await take(harness, queue, 20)))
         await harness.pass_time(LEASE)
         assert [] == await queue.receive(1, NOW)
@@ -290,7 +292,7 @@ class TestLease:
         if not harness.capabilities.stale_receipts_raise:
             pytest.skip("the backend cannot tell")
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         lost = await take_one(harness, queue)
         await harness.pass_time(LEASE)
         await take_one(harness, queue)
@@ -302,7 +304,7 @@ class TestLease:
         if not harness.capabilities.stale_receipts_raise:
             pytest.skip("the backend cannot tell")
         queue, dead_letters = await harness.queue()
-        task = make_task()
+        task = a_task("t-1")
         await queue.enqueue(task)
         lost = await take_one(harness, queue)
         await harness.pass_time(LEASE)
@@ -325,7 +327,7 @@ class TestLease:
     ) -> None:
         """A consumer that is late but alone does not do its work again."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         await harness.pass_time(LEASE)
         await queue.complete(delivery)
@@ -338,7 +340,7 @@ class TestGivingBack:
     async def test_a_released_message_is_there_at_once(self, harness: QueueHarness) -> None:
         """A release does not wait for the lease to end."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         await queue.release(await take_one(harness, queue))
         delivery = await take_one(harness, queue)
         assert ["t-1"] == ids([delivery])
@@ -348,7 +350,7 @@ class TestGivingBack:
     async def test_a_waiting_receive_gets_what_is_released(self, harness: QueueHarness) -> None:
         """A long poll ends when another consumer gives a message back."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         poll = asyncio.create_task(queue.receive(1, LONG))
         await asyncio.sleep(0)
@@ -358,7 +360,7 @@ class TestGivingBack:
     async def test_releases_never_dead_letter_a_healthy_task(self, harness: QueueHarness) -> None:
         """However often a message is released, it stays below ``max_receive_count``."""
         queue, _ = await harness.queue(max_receive_count=2)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         for _ in range(4):
             await queue.release(await take_one(harness, queue))
         assert ["t-1"] == ids(await take(harness, queue))
@@ -366,7 +368,7 @@ class TestGivingBack:
     async def test_a_retry_comes_back_after_its_delay(self, harness: QueueHarness) -> None:
         """It carries its own counter where the backend rewrites messages, and says whether it does."""
         queue, _ = await harness.queue()
-        task = make_task()
+        task = a_task("t-1")
         await queue.enqueue(task)
         requeued = await queue.retry(await take_one(harness, queue), task.next_attempt(), SECOND)
         assert requeued is (Requeued.REWRITTEN if queue.traits.rewrites else Requeued.HIDDEN)
@@ -381,7 +383,7 @@ class TestGivingBack:
     async def test_a_deferral_comes_back_as_the_same_attempt(self, harness: QueueHarness) -> None:
         """It waits without counting anything."""
         queue, _ = await harness.queue()
-        task = make_task(retry_count=1)
+        task = a_task("t-1", retry_count=1)
         await queue.enqueue(task)
         requeued = await queue.defer(await take_one(harness, queue), task, SECOND)
         assert requeued is (Requeued.REWRITTEN if queue.traits.rewrites else Requeued.HIDDEN)
@@ -392,10 +394,10 @@ class TestGivingBack:
     async def test_a_retry_carries_its_new_trace(self, harness: QueueHarness) -> None:
         """The trace of a retry travels with it."""
         queue, _ = await harness.queue()
-        task = make_task(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        task = a_task("t-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         if not queue.traits.rewrites:
             pytest.skip("the backend does not rewrite messages")
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         await queue.retry(await take_one(harness, queue), task, NOW)
         assert task == (await take_one(harness, queue)).task
 
@@ -406,7 +408,7 @@ class TestDeadLetters:
     async def test_a_dead_letter_moves_to_the_dead_letter_queue(self, harness: QueueHarness) -> None:
         """It carries its reason, and its source no longer has it."""
         queue, dead_letters = await harness.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take_one(harness, queue)
         assert delivery.task is not None
         dead_letter = dead_letter_message(delivery.task, "boom", START, queue.spec.public_name)
@@ -445,7 +447,7 @@ class TestDeadLetters:
         queue, dead_letters = await harness.queue(max_receive_count=2)
         if not queue.traits.backend_redrives:
             pytest.skip("the consumer enforces max_receive_count here")
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         for _ in range(2):
             await take_one(harness, queue)
             await harness.pass_time(LEASE)
@@ -456,7 +458,7 @@ class TestDeadLetters:
     async def test_a_waiting_receive_gets_a_dead_letter(self, harness: QueueHarness) -> None:
         """A long poll of a dead-letter queue ends when a dead letter comes in."""
         queue, dead_letters = await harness.queue()
-        task = make_task()
+        task = a_task("t-1")
         await queue.enqueue(task)
         poll = asyncio.create_task(dead_letters.receive(1, LONG))
         dead_letter = dead_letter_message(task, "boom", START, queue.spec.public_name)
@@ -466,7 +468,7 @@ class TestDeadLetters:
     async def test_without_a_dead_letter_queue_a_message_keeps_coming(self, harness: QueueHarness) -> None:
         """Where there is nowhere to move a message to, nothing is lost."""
         queue, _ = await harness.queue(max_receive_count=1, dead_letter_queue=None)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         for receive_count in (1, 2, 3):
             assert receive_count == (await take_one(harness, queue)).receive_count
             await harness.pass_time(LEASE)
@@ -474,7 +476,7 @@ class TestDeadLetters:
     async def test_without_a_dead_letter_queue_a_letter_is_refused(self, harness: QueueHarness) -> None:
         """A set-up without one says so, and the message stays."""
         queue, _ = await harness.queue(dead_letter_queue=None)
-        task = make_task()
+        task = a_task("t-1")
         await queue.enqueue(task)
         delivery = await take_one(harness, queue)
         with pytest.raises(NotSupportedError):
@@ -488,8 +490,8 @@ class TestOperators:
     async def test_stats_tell_waiting_running_and_delayed_apart(self, harness: QueueHarness) -> None:
         """Each message is counted once, as what it is."""
         queue, _ = await harness.queue()
-        await queue.enqueue_batch([make_task(f"t-{number}") for number in range(3)])
-        await queue.enqueue(make_task("later", scheduled_for=harness.clock.now() + LONG))
+        await queue.enqueue_batch([a_task(f"t-{number}") for number in range(3)])
+        await queue.enqueue(a_task("later", scheduled_for=harness.clock.now() + LONG))
         await take(harness, queue)
 
         async def counted() -> bool:
@@ -509,22 +511,22 @@ class TestOperators:
         if not harness.capabilities.exact_counts:
             pytest.skip("the backend does not know")
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task("old"))
+        await queue.enqueue(a_task("old"))
         await harness.pass_time(2 * SECOND)
-        await queue.enqueue(make_task("young"))
+        await queue.enqueue(a_task("young"))
         old = await take_one(harness, queue)
         await harness.pass_time(SECOND)
         assert SECOND == (await queue.stats()).oldest_message_age
-        await queue.retry(old, make_task("old", retry_count=1), NOW)
+        await queue.retry(old, a_task("old", retry_count=1), NOW)
         assert 3 * SECOND == (await queue.stats()).oldest_message_age
 
     async def test_a_purge_deletes_what_is_not_in_flight(self, harness: QueueHarness) -> None:
         """Waiting and delayed messages go; what somebody works on stays his."""
         queue, _ = await harness.queue()
-        await queue.enqueue(make_task("running"))
+        await queue.enqueue(a_task("running"))
         running = await take_one(harness, queue)
-        await queue.enqueue_batch([make_task(f"t-{number}") for number in range(3)])
-        await queue.enqueue(make_task("later", scheduled_for=harness.clock.now() + SECOND))
+        await queue.enqueue_batch([a_task(f"t-{number}") for number in range(3)])
+        await queue.enqueue(a_task("later", scheduled_for=harness.clock.now() + SECOND))
         purged = await queue.purge()
         if harness.capabilities.exact_counts:
             assert 4 == purged
@@ -540,7 +542,7 @@ class TestOperators:
         """Queues of one backend are purged one by one."""
         queue, _ = await harness.queue()
         other, _ = await harness.queue()
-        await other.enqueue(make_task())
+        await other.enqueue(a_task("t-1"))
         await queue.purge()
         assert ["t-1"] == ids(await take(harness, other))
 
@@ -553,6 +555,6 @@ class TestOperators:
         """What is put into one queue comes out of that queue."""
         first, _ = await harness.queue()
         second, _ = await harness.queue()
-        await first.enqueue(make_task("a"))
-        await second.enqueue(replace(make_task("b"), queue=second.spec.name))
+        await first.enqueue(a_task("a"))
+        await second.enqueue(replace(a_task("b"), queue=second.spec.name))
         assert (["a"], ["b"]) == (ids(await take(harness, first)), ids(await take(harness, second)))

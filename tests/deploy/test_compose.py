@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 from mcp_queue.config import Settings, load_settings
-from tests.support import localstack
-from tests.support.settings import known_variables
-from tests.support.stack import ROOT
-from tests.support.tools import output_of, program
+from tests.support.config import known_variables
+from tests.support.sqs import localstack
+from tests.support.tools import ROOT, output_of, program
 
 COMPOSE = ROOT / "docker-compose.yml"
 INIT = ROOT / "deploy" / "localstack" / "create-bucket.py"

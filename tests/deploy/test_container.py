@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from mcp_queue.config import load_settings
-from tests.support.settings import known_variables
-from tests.support.stack import ROOT, free_port
-from tests.support.tools import output_of, program
+from tests.support.config import known_variables
+from tests.support.tools import ROOT, output_of, program
 
 DOCKERFILE = ROOT / "Dockerfile"
 LOCK = ROOT / "requirements" / "app.lock"

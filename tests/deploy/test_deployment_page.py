@@ -12,9 +12,8 @@ import helm_python
 import pytest
 import yaml
 
-from tests.support.postgres import shared_postgres
-from tests.support.stack import ROOT
-from tests.support.tools import output_of, program
+from tests.support.ledger import shared_postgres
+from tests.support.tools import ROOT, output_of, program
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
 CHART = ROOT / "deploy" / "helm" / "mcp-queue"

@@ -17,14 +17,14 @@ import aiohttp
 import pytest
 import typer
 
+from bench.processes import free_port
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.cli.application import build
 from mcp_queue.domain.errors import PermanentError, RetryableError
 from mcp_queue.domain.task import Task
 from mcp_queue.services.execution.router import TaskRouter
-from tests.support.settings import known_variables
-from tests.support.stack import ROOT, free_port
-from tests.support.tools import unavailable
+from tests.support.config import known_variables
+from tests.support.tools import ROOT, unavailable
 from tests.support.waiting import eventually
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))

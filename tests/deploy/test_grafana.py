@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.dashboards import dashboards
-from tests.support.stack import ROOT
+from tests.support.monitoring import dashboards
+from tests.support.tools import ROOT
 
 DASHBOARDS = dashboards()
 PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from mcp_queue.config import load_settings
-from tests.support.stack import ROOT
-from tests.support.tools import output_of
+from tests.support.tools import ROOT, output_of
 
 CHART = ROOT / "deploy" / "helm" / "mcp-queue"
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -14,8 +14,7 @@ import yaml
 
 from mcp_queue.config import load_settings
 from mcp_queue.domain.queues import QueueSpec
-from tests.support.stack import ROOT
-from tests.support.tools import output_of, program
+from tests.support.tools import ROOT, output_of, program
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())

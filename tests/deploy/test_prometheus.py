@@ -9,10 +9,8 @@ import yaml
 
 from mcp_queue.telemetry.http_metrics import HttpMetrics
 from mcp_queue.telemetry.metrics import PrometheusMetrics
-from tests.support.dashboards import queries
-from tests.support.prometheus import CONFIGURATION, promtool
-from tests.support.stack import ROOT
-from tests.support.tools import output_of
+from tests.support.monitoring import CONFIGURATION, promtool, queries
+from tests.support.tools import ROOT, output_of
 
 RULES = sorted((CONFIGURATION / "rules").glob("*.yml"))
 TESTS = CONFIGURATION / "tests" / "alerts.yml"

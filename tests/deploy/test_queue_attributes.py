@@ -8,7 +8,7 @@ import pytest
 from mcp_queue.adapters.sqs.setup.apply import QueueDefaults, wanted_attributes
 from mcp_queue.config import load_settings
 from mcp_queue.domain.queues import QueueKind, QueueSpec
-from tests.deploy.terraform_files import MODULE, Body, Directory
+from tests.support.terraform.files import MODULE, Body, Directory
 
 #: How Terraform calls the attributes of SQS.
 _NAMES = {

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.stack import ROOT
+from tests.support.tools import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
 REFERENCES = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))

@@ -13,16 +13,8 @@ import yaml
 
 from mcp_queue.adapters.s3 import TAG
 from mcp_queue.config import load_settings
-from tests.deploy.terraform_files import (
-    ECS,
-    EKS,
-    MODULE,
-    Directory,
-    unknown_attributes,
-    wrong_arguments,
-)
-from tests.support.stack import ROOT
-from tests.support.tools import output_of
+from tests.support.terraform.files import ECS, EKS, MODULE, Directory, unknown_attributes, wrong_arguments
+from tests.support.tools import ROOT, output_of
 
 SQS = ROOT / "app" / "mcp_queue" / "adapters" / "sqs"
 #: What the operator does to queues; the rest of the package is the processes'.

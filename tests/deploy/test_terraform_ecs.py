@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from mcp_queue.config import Settings, load_settings
-from tests.deploy.terraform_files import ECS, Directory, value_of
-from tests.support.settings import known_variables
-from tests.support.stack import ROOT
+from tests.support.config import known_variables
+from tests.support.terraform.files import ECS, Directory, value_of
+from tests.support.tools import ROOT
 
 example = Directory(ECS)
 PROCESSES: Mapping[str, Mapping[str, Any]] = example.local["processes"]

@@ -5,27 +5,53 @@ import contextlib
 import itertools
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support.dashboards import queries
-from tests.support.localstack import running_localstack
-from tests.support.postgres import shared_postgres
-from tests.support.prometheus import Prometheus
-from tests.support.receiver import Answer, Receiver
-from tests.support.stack import ROOT
-from tests.support.tools import output_of, program
-from tests.support.topology import Topology, running_topology
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.ledger import shared_postgres
+from tests.support.monitoring import Prometheus, queries, running_prometheus
+from tests.support.processes.stack import Stack, running_stack
+from tests.support.sqs.localstack import LocalStack, running_localstack
+from tests.support.tools import ROOT, output_of, program
 from tests.support.waiting import eventually, pause
 
 #: Until every query has data: two scrapes of each series, and a rule's turn after them.
 DATA_LIMIT = 45.0
 
 pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything that runs, but what only shows: Grafana and the trace backend."""
+
+    stack: Stack
+    prometheus: Prometheus
+
+
+@contextlib.asynccontextmanager
+async def running_topology(directory: Path, localstack: LocalStack, ledger_url: str) -> AsyncIterator[Topology]:
+    """Create the queues, migrate the ledger, and start gateway, consumer and Prometheus, in the order of the stack."""
+    aws = localstack.environment()
+    deploy = ROOT / "deploy" / "localstack"
+    output_of(sys.executable, deploy / "create-bucket.py", env=aws)
+    configured = {**aws, "QUEUE_CONFIG": str(deploy / "mcp-queue.yaml")}
+    output_of(sys.executable, "-m", "mcp_queue", "queues", "apply", cwd=ROOT, env=configured)
+    output_of(sys.executable, "-m", "mcp_queue", "ledger", "migrate", cwd=ROOT, env={"LEDGER_URL": ledger_url})
+    settings = (deploy / "mcp-queue.yaml").read_text()
+    # A drain awaits open polls, which would keep the tests waiting.
+    variables = {**aws, "LEDGER_URL": ledger_url, "SQS_WAIT_TIME_SECONDS": "1s"}
+    async with running_stack(directory, settings, **variables) as stack:
+        targets = {f"mcp-queue-{one.name}": one.url.removeprefix("http://") for one in stack.services}
+        async with running_prometheus(directory, targets) as prometheus:
+            yield Topology(stack, prometheus)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.stack import ROOT
-from tests.support.tools import output_of, program
+from tests.support.tools import ROOT, output_of, program
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 PLATFORMS = "linux/amd64,linux/arm64"

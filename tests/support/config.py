@@ -1,4 +1,4 @@
-"""Settings for tests: what some variables and a file amount to, or what is wrong with them."""
+"""Settings: what variables and a file amount to, what is wrong with them, and which variables there are."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mcp_queue.config import ConfigError, Settings, load_settings
+from mcp_queue.config.schema.document import every_setting
 from mcp_queue.domain.queues import QueueSpec
 
 #: Queues on SQS that need nothing else.
@@ -14,6 +15,11 @@ ON_SQS = {
     "SQS_PRIORITY_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/priority-tasks.fifo",
     "SQS_DLQ_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/dlq",
 }
+
+
+def known_variables() -> set[str]:
+    """Return every variable that sets something."""
+    return {variable for setting in every_setting() for variable in setting.env_var.names}
 
 
 def problems_with(environ: Mapping[str, str]) -> list[str]:

@@ -1,9 +1,10 @@
-"""The gateway over queues in memory."""
+"""The gateway over queues in memory, and the keys that it lets in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -11,7 +12,9 @@ from mcp_queue.adapters.cron import next_tick
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
-from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
+from mcp_queue.domain.operators.keys import ApiKey, Caller, KeyScope, digest_of
+from mcp_queue.domain.operators.rates import RateLimit
+from mcp_queue.domain.queues import QueueKind, QueueSpec
 from mcp_queue.gateway.application import create_app
 from mcp_queue.gateway.dependencies import GatewayDependencies, RequestLimits
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
@@ -38,13 +41,31 @@ from mcp_queue.testing import FakeClock, InMemoryQueue
 from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.clock import START
 from tests.support.ledger import LedgerHarness, enqueue_ledger
+from tests.support.tasks import make_spec
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 
 
-def make_spec(name: str = "tasks", kind: QueueKind = QueueKind.STANDARD, **members: object) -> QueueSpec:
-    """Return the spec of a queue in memory."""
-    return QueueSpec(name=name, kind=kind, backend=Backend.MEMORY, **members)  # type: ignore[arg-type]  # named by tests
+def api_key(
+    secret: str,
+    *scopes: KeyScope,
+    name: str = "ci",
+    queues: set[str] | None = None,
+    expires_at: datetime | None = None,
+    rate_limit: RateLimit | None = None,
+) -> ApiKey:
+    """Return the key whose secret is ``secret``."""
+    return ApiKey(
+        caller=Caller(name, frozenset(scopes), None if queues is None else frozenset(queues)),
+        digest=digest_of(secret.encode()),
+        expires_at=expires_at,
+        rate_limit=rate_limit,
+    )
+
+
+def bearer(secret: str) -> dict[str, str]:
+    """Return the header that shows ``secret``."""
+    return {"Authorization": f"Bearer {secret}"}
 
 
 @dataclass
@@ -164,3 +185,10 @@ class GatewayKit:
             limits=self.limits,
             authenticator=self.authenticator,
         )
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield method, path and description of every operation of an OpenAPI document."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation

@@ -1,47 +1,29 @@
-"""Ledgers for tests, and tasks to put into them."""
+"""The ledger on empty databases: a file of SQLite, or a database of a PostgreSQL server that the tests share."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from itertools import count
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from bench.postgres import PostgresServer, postgres_server
+from mcp_queue.adapters.ledger.engine.migrate import migrate
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
-from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
-from mcp_queue.domain.task import Task, TaskStatus
-from mcp_queue.ports import AttemptRecord, AttemptStart
+from mcp_queue.adapters.ledger.tables import metadata
 from mcp_queue.services.enqueueing.submission import EnqueueLedger
 from mcp_queue.testing import FakeClock
 from tests.support.clock import START
+from tests.support.metrics import LedgerCounts
 
-_ids = count(1)
+_SERVER = pytest.StashKey[PostgresServer]()
+_DATABASE = pytest.StashKey[str]()
 
 
 def enqueue_ledger(ledger: Ledger) -> EnqueueLedger:
     """Return what enqueueing needs of ``ledger``."""
     return EnqueueLedger(tasks=ledger.tasks, claims=ledger.claims, held=ledger.held)
-
-
-@dataclass(slots=True)
-class LedgerCounts:
-    """A ``LedgerMetrics`` that remembers."""
-
-    failed: list[str] = field(default_factory=list)
-    dropped: int = 0
-    backlog: int = 0
-
-    def ledger_failed(self, operation: str) -> None:
-        """Remember which operation failed."""
-        self.failed.append(operation)
-
-    def ledger_dropped(self, count: int) -> None:
-        """Add up what was dropped."""
-        self.dropped += count
-
-    def ledger_backlog(self, count: int) -> None:
-        """Remember how many rows wait."""
-        self.backlog = count
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,34 +48,43 @@ async def ledger_harness(url: str) -> AsyncIterator[LedgerHarness]:
         yield LedgerHarness(url=url, clock=clock, metrics=metrics, ledger=ledger)
 
 
-def a_task(task_id: str | None = None, **members: Any) -> Task:
-    """Return a task with an id of its own."""
-    given: Mapping[str, Any] = {"type": "embedding", "queue": "tasks", "created_at": START, **members}
-    return Task(id=task_id or f"task-{next(_ids):06}", **given)
+def shared_postgres(config: pytest.Config) -> PostgresServer:
+    """Return the one server of this run of tests; it is started by whoever asks first."""
+    if _SERVER not in config.stash:
+        running = ExitStack()
+        config.stash[_SERVER] = running.enter_context(postgres_server())
+        config.add_cleanup(running.close)
+    return config.stash[_SERVER]
 
 
-def an_execution(task: Task, **members: Any) -> AttemptStart:
-    """Return an execution of ``task`` as its message tells it."""
-    given = {"attempt": task.retry_count + 1, "counts_itself": True, "started_at": START, **members}
-    return AttemptStart(task=task, **given)
+@asynccontextmanager
+async def sqlite_url(directory: Path) -> AsyncIterator[str]:
+    """Return the URL of a file that does not exist yet."""
+    yield f"sqlite+aiosqlite:///{directory / 'ledger.db'}"
 
 
-def an_end(task: Task, status: TaskStatus = TaskStatus.COMPLETED, **members: Any) -> AttemptRecord:
-    """Return how the attempt of ``task`` ended that its message tells."""
-    given = {
-        "queue": task.queue,
-        "attempt": task.retry_count + 1,
-        "started_at": START,
-        "duration": timedelta(seconds=2),
-        **members,
-    }
-    return AttemptRecord(task=task, status=status, **given)
+@asynccontextmanager
+async def postgres_url(config: pytest.Config) -> AsyncIterator[str]:
+    """Return the URL of the shared server's one database; it is emptied after each test, which is quick."""
+    server = shared_postgres(config)
+    if _DATABASE not in config.stash:
+        config.stash[_DATABASE] = await migrated_database(server)
+    url = server.url(config.stash[_DATABASE])
+    yield url
+    await _empty(url)
 
 
-def a_dead_letter(task: Task, **members: Any) -> DeadLetter:
-    """Return ``task`` as a dead letter."""
-    given = {"failure_reason": "it broke", "failed_at": START, "attempts": task.retry_count + 1, **members}
-    return DeadLetter(task_id=task.id, redrive_count=task.redrive_count, queue=task.queue, task=task, **given)
+async def migrated_database(server: PostgresServer) -> str:
+    """Make a database with the ledger's tables and return its name."""
+    name = await server.create_database()
+    await migrate(server.url(name))
+    return name
 
 
-Opener = Callable[[], AbstractAsyncContextManager[Ledger]]
+async def _empty(url: str) -> None:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        for table in metadata.tables:
+            await connection.execute(f"DELETE FROM {table}")
+    finally:
+        await connection.close()

@@ -1,16 +1,24 @@
-"""Programs that check what is deployed. Where one cannot be had a test is skipped with that reason, but never in CI."""
+"""Programs of others that tests run, and where things lie in the checkout.
 
+Where a program is missing, the test is skipped with that reason; in CI it fails.
+"""
+
+import asyncio
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-CACHE = Path(__file__).parents[2] / ".cache"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache"
+_NPM = ROOT / "tests" / "integration" / "sqs" / "npm"
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -52,6 +60,40 @@ def debian_package(name: str) -> Path:
             _unpack(name, home)
             (home / "unpacked").touch()
     return home
+
+
+def npm_scripts() -> Path:
+    """Return where the clients' scripts lie; the clients are installed at first use, by one process at a time."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        unavailable("Node is not installed")
+    sources = sorted(_NPM.iterdir())
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    home = CACHE / f"npm-{key}"
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "npm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "installed").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(_NPM, home)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=home, check=True, capture_output=True)
+            (home / "installed").touch()
+    return home
+
+
+async def run_node(script: Path, *arguments: str, variables: Mapping[str, str]) -> str:
+    """Run a script to its end; return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        script,
+        *arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **variables},
+    )
+    output, errors = await process.communicate()
+    assert 0 == process.returncode, errors.decode()
+    return output.decode()
 
 
 def _unpack(name: str, home: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.testing import FakeClock
-from tests.support.ledger import LedgerHarness, ledger_harness
-from tests.support.ledger_databases import postgres_url, sqlite_url
+from tests.support.ledger import LedgerHarness, ledger_harness, postgres_url, sqlite_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -9,7 +9,8 @@ from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterCount, DeadLetterFilter
 from mcp_queue.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_dead_letter, a_task, an_end
 
 ALL = DeadLetterFilter(queue="tasks")
 

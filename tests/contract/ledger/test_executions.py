@@ -11,7 +11,7 @@ from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import RecordedAttempt, RecordedTask, TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import a_dead_letter, a_task, an_end, an_execution
+from tests.support.tasks import a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_known_task_starts_with_the_attempt_of_its_message(ledger: Ledger) -> None:

@@ -7,7 +7,8 @@ from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_task, an_end, an_execution
 
 
 async def test_task_is_held_until_it_is_due(ledger: Ledger, clock: FakeClock) -> None:

@@ -11,7 +11,8 @@ from mcp_queue.domain.errors import TryLaterError
 from mcp_queue.domain.operators.audit import AuditEntry, DestinationReport, DestinationView
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_dead_letter, a_task
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_dead_letter, a_task
 
 QUERY = DeadLetterFilter(queue="tasks", type="t", failed_after=START, ids=("a", "b"))
 

@@ -9,7 +9,8 @@ from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end, an_execution
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_cancel_and_start_never_both_win(harness: LedgerHarness) -> None:

@@ -13,7 +13,8 @@ from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, START
-from tests.support.ledger import LedgerHarness, a_task
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_task
 
 
 def a_schedule(name: str = "nightly", **members: object) -> Schedule:

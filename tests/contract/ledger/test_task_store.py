@@ -12,7 +12,8 @@ from mcp_queue.domain.task import Task, TaskResult, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter, encode_cursor
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_dead_letter, a_task, an_end, an_execution
+from tests.support.ledger import LedgerHarness
+from tests.support.tasks import a_dead_letter, a_task, an_end, an_execution
 
 
 async def test_unknown_task_is_none(ledger: Ledger) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.testing import FakeClock
-from tests.support.callbacks import LOOPBACK, Outcomes
-from tests.support.receiver import Receiver
+from tests.support.http.callbacks import LOOPBACK
+from tests.support.http.receiver import Receiver
+from tests.support.metrics import CountingMetrics
 
 
 @pytest.fixture
@@ -17,9 +18,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def outcomes() -> Outcomes:
+def outcomes() -> CountingMetrics:
     """Return what counts outcomes."""
-    return Outcomes()
+    return CountingMetrics()
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def sender(clock: FakeClock, outcomes: Outcomes) -> AsyncIterator[AiohttpCallbackSender]:
+async def sender(clock: FakeClock, outcomes: CountingMetrics) -> AsyncIterator[AiohttpCallbackSender]:
     """Open a sender that may call loopback."""
     async with AiohttpCallbackSender(LOOPBACK, clock, outcomes) as opened:
         yield opened

@@ -14,17 +14,17 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.errors import CallbackFailedError, RefusedAddressError
 from mcp_queue.testing import FakeClock
-from tests.support.addresses import AS_WRITTEN, RESOLVED
-from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
-from tests.support.certificates import tls_for
-from tests.support.receiver import Answer, Receiver
+from tests.support.http.addresses import AS_WRITTEN, RESOLVED
+from tests.support.http.callbacks import LOOPBACK, Names, a_request, tls_for
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.metrics import CountingMetrics
 
 NOTHING_ALLOWED = EgressPolicy()
 
 
 def opened(lookup: Lookup, policy: EgressPolicy = NOTHING_ALLOWED) -> AiohttpCallbackSender:
     """Return a sender that resolves names by ``lookup``."""
-    return AiohttpCallbackSender(policy, FakeClock(), Outcomes(), lookup=lookup)
+    return AiohttpCallbackSender(policy, FakeClock(), CountingMetrics(), lookup=lookup)
 
 
 async def like_the_system(host: str) -> Sequence[str]:
@@ -46,13 +46,13 @@ async def test_no_spelling_of_a_url_reaches_this_machine(url: str) -> None:
 @pytest.mark.parametrize("address", RESOLVED)
 async def test_a_name_with_a_refused_address_is_refused_without_telling_it(address: str) -> None:
     """Or a client could map the networks behind this service."""
-    outcomes = Outcomes()
+    outcomes = CountingMetrics()
     async with AiohttpCallbackSender(NOTHING_ALLOWED, FakeClock(), outcomes, lookup=Names([address])) as sender:
         with pytest.raises(RefusedAddressError) as caught:
             await sender.send(a_request("https://hooks.example/"))
 
     assert str(caught.value) == "the URL's host has no address that this service may call"
-    assert Counter({"refused": 1}) == outcomes.counted
+    assert Counter({"refused": 1}) == outcomes.callbacks
 
 
 async def test_of_a_names_addresses_only_the_allowed_are_connected_to(receiver: Receiver) -> None:
@@ -110,7 +110,9 @@ async def test_tls_is_verified_for_the_name(tmp_path: Path) -> None:
     server, client = tls_for("hooks.example", tmp_path)
     async with (
         Receiver(tls=server) as receiver,
-        AiohttpCallbackSender(LOOPBACK, FakeClock(), Outcomes(), tls=client, lookup=Names(["127.0.0.1"])) as sender,
+        AiohttpCallbackSender(
+            LOOPBACK, FakeClock(), CountingMetrics(), tls=client, lookup=Names(["127.0.0.1"])
+        ) as sender,
     ):
         await sender.send(a_request(receiver.url(host="hooks.example")))
         await sender.send(a_request(receiver.url(host="hooks.example.")))

@@ -10,7 +10,7 @@ from mcp_queue.adapters.callbacks.embeddings import OpenAIEmbeddings
 from mcp_queue.domain.errors import PermanentError, RetryableError
 from mcp_queue.ports import Embedding
 from mcp_queue.testing import FakeClock
-from tests.support.receiver import Answer, Receiver
+from tests.support.http.receiver import Answer, Receiver
 
 PATH = "/v1/embeddings"
 GOOD = {

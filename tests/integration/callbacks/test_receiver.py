@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_a_receiver_process_is_scripted_and_read_over_http() -> None:
     """It prints its port, and ends when it is told to."""
-    command = [sys.executable, "-m", "tests.support.receiver"]
+    command = [sys.executable, "-m", "tests.support.http.receiver"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"

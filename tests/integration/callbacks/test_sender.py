@@ -11,8 +11,9 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
 from mcp_queue.ports import CallbackResponse
 from mcp_queue.testing import FakeClock
-from tests.support.callbacks import LOOPBACK, Names, Outcomes, a_request
-from tests.support.receiver import Answer, Receiver
+from tests.support.http.callbacks import LOOPBACK, Names, a_request
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.metrics import CountingMetrics
 
 MEBIBYTE = 1024 * 1024
 
@@ -56,14 +57,16 @@ async def test_bodies_of_any_size_arrive_whole(sender: AiohttpCallbackSender, re
     assert receiver.requests[0].headers["content-length"] == str(size)
 
 
-async def test_a_2xx_answer_is_returned(sender: AiohttpCallbackSender, receiver: Receiver, outcomes: Outcomes) -> None:
+async def test_a_2xx_answer_is_returned(
+    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: CountingMetrics
+) -> None:
     """With its status, media type and body."""
     receiver.script("/", Answer(status=201, headers={"Content-Type": "application/json"}, body='{"a":1}'))
 
     response = await sender.send(a_request(receiver.url()))
 
     assert CallbackResponse(status=201, content_type="application/json", body=b'{"a":1}') == response
-    assert Counter({"ok": 1}) == outcomes.counted
+    assert Counter({"ok": 1}) == outcomes.callbacks
 
 
 @pytest.mark.parametrize(("size", "kept", "truncated"), [(65_536, 65_536, False), (65_537, 65_536, True)])
@@ -105,7 +108,7 @@ async def test_a_compressed_answer_stays_compressed(sender: AiohttpCallbackSende
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 async def test_a_passing_failure_is_retryable(
-    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: Outcomes, status: int
+    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: CountingMetrics, status: int
 ) -> None:
     """The receiver may take it later."""
     receiver.script("/", Answer(status=status, body="secret detail"))
@@ -114,12 +117,12 @@ async def test_a_passing_failure_is_retryable(
         await sender.send(a_request(receiver.url()))
 
     assert (status, None) == (caught.value.response_status, caught.value.delay)
-    assert Counter({"retryable": 1}) == outcomes.counted
+    assert Counter({"retryable": 1}) == outcomes.callbacks
 
 
 @pytest.mark.parametrize("status", [300, 304, 305, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 451, 499])
 async def test_every_other_answer_is_final(
-    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: Outcomes, status: int
+    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: CountingMetrics, status: int
 ) -> None:
     """The receiver will never take it."""
     receiver.script("/", Answer(status=status))
@@ -128,7 +131,7 @@ async def test_every_other_answer_is_final(
         await sender.send(a_request(receiver.url()))
 
     assert status == caught.value.response_status
-    assert Counter({"rejected": 1}) == outcomes.counted
+    assert Counter({"rejected": 1}) == outcomes.callbacks
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -173,7 +176,7 @@ async def test_retry_after_is_honoured_up_to_an_hour(
 
 @pytest.mark.parametrize("answer", [Answer(hang=True), Answer(stall=True, body="{")])
 async def test_a_receiver_that_is_too_slow_is_retryable(
-    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: Outcomes, answer: Answer
+    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: CountingMetrics, answer: Answer
 ) -> None:
     """Whether it never answers or never comes to an end."""
     receiver.script("/", answer)
@@ -182,7 +185,7 @@ async def test_a_receiver_that_is_too_slow_is_retryable(
         await sender.send(a_request(receiver.url(), timeout=timedelta(seconds=0.1)))
 
     assert caught.value.response_status is None
-    assert Counter({"retryable": 1}) == outcomes.counted
+    assert Counter({"retryable": 1}) == outcomes.callbacks
 
 
 async def test_a_dropped_connection_is_retryable(sender: AiohttpCallbackSender, receiver: Receiver) -> None:
@@ -216,7 +219,7 @@ async def test_an_answer_that_is_not_http_is_retryable(sender: AiohttpCallbackSe
             await sender.send(a_request(f"http://127.0.0.1:{port}/"))
 
 
-async def test_a_resolver_that_does_not_answer_is_retryable(clock: FakeClock, outcomes: Outcomes) -> None:
+async def test_a_resolver_that_does_not_answer_is_retryable(clock: FakeClock, outcomes: CountingMetrics) -> None:
     """Resolving counts as connecting."""
     answering = asyncio.Event()
 
@@ -288,7 +291,7 @@ async def test_a_cancelled_call_leaves_its_connection(sender: AiohttpCallbackSen
     assert b"ok" == (await sender.send(a_request(receiver.url()))).body
 
 
-async def test_a_failure_names_no_address(clock: FakeClock, outcomes: Outcomes) -> None:
+async def test_a_failure_names_no_address(clock: FakeClock, outcomes: CountingMetrics) -> None:
     """A client must not learn from an error what a name resolves to here."""
     async with Receiver() as gone:
         port = gone.port

@@ -14,8 +14,9 @@ from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.ports import CallbackRequest
 from mcp_queue.testing import FakeClock
-from tests.support.callbacks import LOOPBACK, Outcomes, a_request
-from tests.support.receiver import ReceivedRequest, Receiver
+from tests.support.http.callbacks import LOOPBACK, a_request
+from tests.support.http.receiver import ReceivedRequest, Receiver
+from tests.support.metrics import CountingMetrics
 
 OLD = "whsec_" + base64.b64encode(b"o" * 24).decode()
 NEW = "whsec_" + base64.b64encode(b"n" * 64).decode()
@@ -27,7 +28,7 @@ ASYMMETRIC = "whsk_" + base64.b64encode(SEED + PUBLIC).decode()
 
 async def delivered(receiver: Receiver, secrets: Sequence[str], request: CallbackRequest) -> ReceivedRequest:
     """Send ``request`` with the time of the machine, since receivers compare it with theirs."""
-    async with AiohttpCallbackSender(LOOPBACK, SystemClock(), Outcomes(), secrets=secrets) as sender:
+    async with AiohttpCallbackSender(LOOPBACK, SystemClock(), CountingMetrics(), secrets=secrets) as sender:
         await sender.send(request)
     return receiver.requests[-1]
 
@@ -118,4 +119,4 @@ def test_halves_of_different_keys_are_refused() -> None:
 def test_a_wrong_secret_stops_the_start() -> None:
     """Before the first task."""
     with pytest.raises(ValueError, match="starts with whsec_ or whsk_"):
-        AiohttpCallbackSender(LOOPBACK, FakeClock(), Outcomes(), secrets=["hunter2"])
+        AiohttpCallbackSender(LOOPBACK, FakeClock(), CountingMetrics(), secrets=["hunter2"])

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.cli import PretendedGateway, pretended_gateway
+from tests.support.processes.cli import PretendedGateway, pretended_gateway
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mcp_queue.config import env_example
-from tests.support.cli import ROOT, environment, run_cli
+from tests.support.processes.cli import environment, run_cli
+from tests.support.tools import ROOT
 
 
 async def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:

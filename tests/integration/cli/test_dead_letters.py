@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.cli import PretendedGateway, Received, problem
+from tests.support.processes.cli import PretendedGateway, Received, problem
 
 DLQ = "/v1/queues/tasks/dlq"
 LETTER = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.cli import environment
-from tests.support.stack import free_port
+from bench.processes import free_port
+from tests.support.processes.cli import environment
 
 #: How long both processes may take to start, work and stop.
 PATIENCE = 50.0

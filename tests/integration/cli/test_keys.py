@@ -8,7 +8,7 @@ import yaml
 
 from mcp_queue.config import load_keys, load_settings
 from mcp_queue.domain.operators.keys import KeyRing, KeyScope
-from tests.support.cli import run_cli
+from tests.support.processes.cli import run_cli
 
 
 async def test_printed_line_lets_the_printed_key_in(tmp_path: Path) -> None:

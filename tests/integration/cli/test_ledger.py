@@ -6,10 +6,10 @@ import pytest
 
 from mcp_queue.adapters.ledger.ledger import open_ledger
 from mcp_queue.testing import FakeClock
-from tests.support.cli import run_cli
 from tests.support.clock import START
-from tests.support.ledger import LedgerCounts
-from tests.support.postgres import shared_postgres
+from tests.support.ledger import shared_postgres
+from tests.support.metrics import LedgerCounts
+from tests.support.processes.cli import run_cli
 
 
 async def test_migrated_database_can_be_used(request: pytest.FixtureRequest) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.cli import PretendedGateway, problem
+from tests.support.processes.cli import PretendedGateway, problem
 
 TASKS = {"name": "tasks", "kind": "standard", "backend": "sqlite", "dead_letter_queue": "dlq", "paused": False}
 DLQ = {"name": "dlq", "kind": "standard", "backend": "sqlite", "dead_letter_queue": None, "paused": False}

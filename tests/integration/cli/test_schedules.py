@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.cli import PretendedGateway
+from tests.support.processes.cli import PretendedGateway
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",

@@ -8,14 +8,20 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.support.cli import PATIENCE, environment
+from tests.support.processes.cli import PATIENCE, environment
 
 
 @asynccontextmanager
 async def supervisor(grace: float, *behaviours: str) -> AsyncIterator[Process]:
     """Run a supervisor over children of these behaviours, in a group of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.supervised", str(grace), *behaviours, env=environment(), stdout=PIPE
+        sys.executable,
+        "-m",
+        "tests.support.processes.supervised",
+        str(grace),
+        *behaviours,
+        env=environment(),
+        stdout=PIPE,
     )
     try:
         async with asyncio.timeout(PATIENCE):

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.cli import PretendedGateway, problem
+from tests.support.processes.cli import PretendedGateway, problem
 
 TASK: dict[str, Any] = {
     "id": "t-1",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.cli import PATIENCE, PretendedGateway, Received, environment, problem, run_cli
+from tests.support.processes.cli import PATIENCE, PretendedGateway, Received, environment, problem, run_cli
 
 TASK = {"id": "0198", "queue": "tasks", "status": "queued", "type": "echo"}
 BATCH = "/v1/queues/tasks/tasks/batch"

@@ -1,24 +1,87 @@
 """A destination that goes down and comes back, over real HTTP."""
 
+import asyncio
 import json
+import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
+from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.consumer.call_limits import DestinationRegistry
+from mcp_queue.consumer.polled_queue import PolledQueue
+from mcp_queue.consumer.worker_pool import WorkerPool
 from mcp_queue.domain.callbacks.breaker import MIN_CALLS, OPEN_TIME, BreakerState
+from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueSpec
 from mcp_queue.domain.task import Task, TaskStatus
-from tests.support.consumer import fifo, standard
-from tests.support.live_consumer import LiveConsumer, live_consumer
-from tests.support.receiver import Answer, Receiver
+from mcp_queue.ports import Queue
+from mcp_queue.services.execution.callbacks import CallbackTimeouts
+from mcp_queue.services.execution.dispatch import TaskDispatcher
+from mcp_queue.services.execution.router import TaskRouter
+from tests.support.clock import HurriedClock
+from tests.support.consumer import RecordingLog, assemble
+from tests.support.http.callbacks import LOOPBACK
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.metrics import CountingMetrics
+from tests.support.tasks import fifo, standard
 from tests.support.waiting import eventually
 
 SLOTS = 5
 GROUPS, EACH = 30, 2
 OTHERS = 40
 STANDARD, FIFO = standard("work", backend=Backend.SQLITE), fifo("work", backend=Backend.SQLITE)
+
+
+@dataclass
+class LiveConsumer:
+    """What a test needs of it."""
+
+    clock: HurriedClock
+    queue: Queue
+    log: RecordingLog
+    metrics: CountingMetrics
+    destinations: DestinationRegistry
+    pool: WorkerPool
+
+
+@asynccontextmanager
+async def live_consumer(file: Path, spec: QueueSpec, *, slots: int, speed: float) -> AsyncIterator[LiveConsumer]:
+    """Consume from the embedded queue of ``spec`` in ``file`` while the context is open, then drain.
+
+    Callbacks go to real receivers. Time runs ``speed`` times as fast as the machine's.
+    """
+    clock, metrics = HurriedClock(speed), CountingMetrics()
+    async with (
+        SqliteBackend(file, clock=clock, serializer=JsonTaskSerializer()) as backend,
+        AiohttpCallbackSender(LOOPBACK, clock, metrics) as sender,
+    ):
+        backend.queue(standard("dlq", backend=Backend.SQLITE))
+        queue = backend.queue(spec)
+        dispatcher = TaskDispatcher(
+            router=TaskRouter(), services={}, routes=(), sender=sender, timeouts=CallbackTimeouts({})
+        )
+        parts = assemble(
+            [PolledQueue(queue, timedelta(seconds=20))],
+            dispatcher,
+            clock,
+            dispatcher.target,
+            slots=slots,
+            random=random.random,
+            metrics=metrics,
+        )
+        async with parts.extender.running(parts.pool.lose):
+            parts.pool.start()
+            try:
+                yield LiveConsumer(clock, queue, parts.log, parts.metrics, parts.destinations, parts.pool)
+            finally:
+                await parts.pool.drain(timedelta(seconds=30), asyncio.Event())
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.stack import Service, make_stack
+from bench.processes import Service
+from tests.support.processes.stack import make_stack
 from tests.support.waiting import eventually
 
 

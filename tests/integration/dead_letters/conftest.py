@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.localstack import LocalStack, use_localstack
+from tests.support.sqs.localstack import LocalStack, use_localstack
 
 
 @pytest.fixture

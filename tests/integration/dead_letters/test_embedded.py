@@ -20,9 +20,8 @@ from mcp_queue.services.dead_letters.redrive import RedriveSender
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.queues.purges import Purges
-from tests.support.consumer import fifo, standard
-from tests.support.ledger import a_task
-from tests.support.letters import LetterCounts
+from tests.support.metrics import DeadLetterCounts
+from tests.support.tasks import a_task, fifo, standard
 
 NOW = timedelta(0)
 NUMBER = 30
@@ -48,7 +47,7 @@ async def test_dead_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
         dead_letters = QueueDeadLetters(
             DeadLetterTopology(queues, queues),
             {},
-            RedriveSender(purges=Purges((), None, clock), metrics=LetterCounts()),
+            RedriveSender(purges=Purges((), None, clock), metrics=DeadLetterCounts()),
             depth=depth,
             rules=EnqueueRules(),
             clock=clock,

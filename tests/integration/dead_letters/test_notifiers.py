@@ -15,7 +15,7 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
 from mcp_queue.wiring.dead_letters import Uncounted
 from tests.support.clock import MINUTE, START
-from tests.support.receiver import Answer, Receiver
+from tests.support.http.receiver import Answer, Receiver
 
 NOTICE = DeadLetterNotice(
     id=1,

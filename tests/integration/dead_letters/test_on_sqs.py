@@ -21,9 +21,9 @@ from mcp_queue.services.dead_letters.redrive import RedriveSender
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.queues.purges import Purges
-from tests.support.ledger import a_task
-from tests.support.letters import LetterCounts
-from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.metrics import DeadLetterCounts
+from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.tasks import a_task
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.usefixtures("localstack"), pytest.mark.timeout(300)]
@@ -79,7 +79,7 @@ async def staged(names: Sequence[str] = ("tasks",), *, fifo: bool = False, polic
             return (await queues[name].stats()).dead_letters
 
         clock = SystemClock()
-        sender = RedriveSender(purges=Purges(names, None, clock), metrics=LetterCounts())
+        sender = RedriveSender(purges=Purges(names, None, clock), metrics=DeadLetterCounts())
         sources = DeadLetterTopology(queues, queues)
         yield Stage(
             backend,

@@ -13,10 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bench.processes import Service
 from mcp_queue.domain.operators.keys import digest_of
-from tests.support.http import PATIENCE
-from tests.support.keys import bearer
-from tests.support.stack import Service, make_stack
+from tests.support.gateway import bearer
+from tests.support.http.application import PATIENCE
+from tests.support.processes.stack import make_stack
 from tests.support.waiting import pause
 
 KEY = "attacker"

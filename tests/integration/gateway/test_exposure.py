@@ -10,10 +10,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bench.processes import Service, free_port
 from mcp_queue.domain.operators.keys import digest_of
-from tests.support.cli import run_cli
-from tests.support.keys import bearer
-from tests.support.stack import Service, free_port, make_stack
+from tests.support.gateway import bearer
+from tests.support.processes.cli import run_cli
+from tests.support.processes.stack import make_stack
 from tests.support.waiting import eventually
 
 PATIENCE = 10.0

@@ -19,8 +19,9 @@ from mcp_queue.domain.task import Task
 from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
 from mcp_queue.testing import InMemoryQueue
-from tests.support.gateway import GatewayKit, make_spec
-from tests.support.http import PATIENCE, RawClient, connected, post, serving
+from tests.support.gateway import GatewayKit
+from tests.support.http.application import PATIENCE, RawClient, connected, post, serving
+from tests.support.tasks import make_spec
 
 TASKS = "/v1/queues/tasks/tasks"
 TASK = b'{"type": "echo"}'

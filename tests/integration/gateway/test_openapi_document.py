@@ -4,16 +4,23 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.processes import Service
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.ledger import open_ledger
 from mcp_queue.domain.operators.keys import digest_of
-from tests.support.ledger import LedgerCounts, a_dead_letter, a_task
-from tests.support.stack import ROOT, Service, make_stack
+from mcp_queue.services.schedules.schedules import NewSchedule
+from tests.support.gateway import GatewayKit, operations
+from tests.support.http.application import call
+from tests.support.metrics import LedgerCounts
+from tests.support.processes.stack import make_stack
+from tests.support.tasks import a_dead_letter, a_task
+from tests.support.tools import ROOT
 
 KEY = "mcpq_for-everything"
 CONFIG = Path(__file__).parent / "openapi" / "schemathesis.toml"
@@ -55,3 +62,37 @@ async def test_gateway_keeps_to_its_document(gateway: Service, tmp_path: Path) -
     assert int(generated[1].replace(",", "")) >= FEWEST_CASES, shown
     lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
     assert [] == [line for line in lines if line["level"] == "error"]
+
+
+def _tries(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, str], bytes]]:
+    """Return path, headers and body of everything that Swagger UI offers to send."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            if "examples" not in parameter:
+                return  # the id of something that is made first
+            example = next(iter(parameter["examples"].values()))["value"]
+            path = path.replace(f"{{{parameter['name']}}}", example)
+    content = operation.get("requestBody", {}).get("content", {})
+    shown = [(media_type, value) for media_type, body in content.items() for value in _values(body)]
+    for media_type, value in shown:
+        body = value if isinstance(value, str) else json.dumps(value)
+        yield path, {"Content-Type": media_type}, body.encode()
+    if not shown:
+        yield path, {}, b""
+
+
+def _values(body: dict[str, Any]) -> list[Any]:
+    return [body["example"]] if "example" in body else [shown["value"] for shown in body["examples"].values()]
+
+
+async def test_examples_work_unedited(remembering: GatewayKit) -> None:
+    """What Swagger UI fills in can be sent as it is."""
+    nightly = NewSchedule(cron="0 3 * * *", queue="tasks", task={"type": "echo"})
+    failed, tried = [], 0
+    for method, template, operation in operations(remembering.app.openapi()):
+        for path, headers, body in _tries(template, operation):
+            await remembering.scheduling.put("nightly", nightly)
+            answer = await call(remembering.app, method, path, headers=headers, content=body)
+            failed += [(method, path, answer.status)] if answer.status >= 300 else []
+            tried += 1
+    assert ([], True) == (failed, tried > 20)

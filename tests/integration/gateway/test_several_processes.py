@@ -6,7 +6,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.stack import free_port, make_stack
+from bench.processes import free_port
+from tests.support.processes.stack import make_stack
 
 
 async def test_metrics_of_several_processes_add_up(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.ledger_databases import migrated_database
-from tests.support.postgres import PostgresServer, postgres_server
+from bench.postgres import PostgresServer, postgres_server
+from tests.support.ledger import migrated_database
 
 
 @pytest.fixture(scope="session")

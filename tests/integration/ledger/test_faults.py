@@ -13,6 +13,7 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from sqlalchemy import text
 
+from bench.postgres import PostgresServer
 from mcp_queue.adapters.ledger.engine import database, sqlite
 from mcp_queue.adapters.ledger.engine import write_behind as observations
 from mcp_queue.adapters.ledger.ledger import Ledger
@@ -23,8 +24,8 @@ from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.ports import Admission
 from tests.support.clock import MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, a_task, an_end, an_execution, ledger_harness
-from tests.support.postgres import PostgresServer
+from tests.support.ledger import LedgerHarness, ledger_harness
+from tests.support.tasks import a_task, an_end, an_execution
 
 CLAIM = ClaimRequest(kind=ClaimKind.IDEMPOTENCY, queue="tasks", key="k", task_id="t", request_hash="h")
 SHORT = timedelta(seconds=0.2)

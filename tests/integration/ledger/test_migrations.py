@@ -13,20 +13,21 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import mcp_queue.adapters.ledger.engine.migrate as migrations
+from bench.postgres import PostgresServer
 from mcp_queue.adapters.ledger.engine.migrate import migrate, schema_version
 from mcp_queue.adapters.ledger.ledger import open_ledger
 from mcp_queue.adapters.ledger.tables import SCHEMA_VERSION, metadata
 from mcp_queue.domain.errors import LedgerSchemaError
 from mcp_queue.domain.task_states import TaskFilter
 from tests.support.clock import SECOND
-from tests.support.ledger import a_task, ledger_harness
-from tests.support.ledger_databases import postgres_url, sqlite_url
-from tests.support.postgres import PostgresServer
+from tests.support.ledger import ledger_harness, postgres_url, sqlite_url
+from tests.support.tasks import a_task
 
 # What each of several processes does that start at the same moment with a file that does not exist yet.
 _PROCESS = """
 import asyncio, sys
-from tests.support.ledger import a_task, ledger_harness
+from tests.support.tasks import a_task
+from tests.support.ledger import ledger_harness
 async def main(url, name):
     async with ledger_harness(url) as harness:
         assert harness.ledger.healthy, harness.ledger.away

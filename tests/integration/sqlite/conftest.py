@@ -10,7 +10,7 @@ from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.testing import FakeClock
 from tests.support.clock import START
-from tests.support.embedded_file import Lock
+from tests.support.queues.embedded import Lock
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from mcp_queue.domain.errors import BackendUnavailableError, VisibilityTimeoutEr
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, NOW, SECOND
-from tests.support.embedded_file import FIFO, STANDARD, Lock
-from tests.support.queues import ids, make_task
+from tests.support.queues.embedded import FIFO, STANDARD, Lock
+from tests.support.queues.harness import ids
+from tests.support.tasks import a_task
 
 LONG = 60 * SECOND
 
@@ -35,16 +36,16 @@ class TestCancelling:
     async def test_what_is_not_under_way_yet_is_withdrawn(self, backend: SqliteBackend) -> None:
         """A caller who is cancelled before his turn changes nothing."""
         queue = backend.queue(STANDARD)
-        enqueue = asyncio.create_task(queue.enqueue(make_task("withdrawn")))
+        enqueue = asyncio.create_task(queue.enqueue(a_task("withdrawn")))
         await asyncio.sleep(0)
         await cancelled(enqueue)
-        await queue.enqueue(make_task("kept"))
+        await queue.enqueue(a_task("kept"))
         assert ["kept"] == ids(await queue.receive(10, NOW))
 
     async def test_a_cancelled_receive_loses_no_message(self, backend: SqliteBackend, lock: Lock) -> None:
         """What was taken for a caller who is gone is given back at once, uncounted."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         lock.take()
         receive = asyncio.create_task(queue.receive(10, NOW))
         await turns()
@@ -58,7 +59,7 @@ class TestCancelling:
     ) -> None:
         """A receive that failed after its caller had left has no consequences."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         lock.take()
         receive = asyncio.create_task(queue.receive(10, NOW))
         await turns()
@@ -74,14 +75,14 @@ class TestCancelling:
         poll = asyncio.create_task(queue.receive(10, LONG))
         await turns()
         await cancelled(poll)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         assert ["t-1"] == ids(await queue.receive(10, NOW))
 
     async def test_a_cancelled_enqueue_is_done_wholly_or_not_at_all(self, backend: SqliteBackend, lock: Lock) -> None:
         """A caller who leaves while his task is written does not leave half of it."""
         queue = backend.queue(FIFO)
         lock.take()
-        enqueue = asyncio.create_task(queue.enqueue_batch([make_task("a"), make_task("b")]))
+        enqueue = asyncio.create_task(queue.enqueue_batch([a_task("a"), a_task("b")]))
         await turns()
         await cancelled(enqueue)
         lock.give_back()
@@ -96,7 +97,7 @@ class TestClosing:
         """Whatever was submitted before is in the file afterwards."""
         async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
             queue = backend.queue(STANDARD)
-            enqueues = [asyncio.create_task(queue.enqueue(make_task(f"t-{number}"))) for number in range(5)]
+            enqueues = [asyncio.create_task(queue.enqueue(a_task(f"t-{number}"))) for number in range(5)]
             await asyncio.sleep(0)
         assert [True] * 5 == [enqueue.done() for enqueue in enqueues]
         async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
@@ -114,7 +115,7 @@ class TestClosing:
         """Nothing is accepted, received or counted after closing."""
         async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
             queue = backend.queue(STANDARD)
-        for call in (queue.enqueue(make_task()), queue.receive(1, NOW), queue.stats(), queue.ping()):
+        for call in (queue.enqueue(a_task("t-1")), queue.receive(1, NOW), queue.stats(), queue.ping()):
             with pytest.raises(BackendUnavailableError, match="closed"):
                 await call
 
@@ -124,7 +125,7 @@ class TestClosing:
         """A consumer that cancels its polls and closes hides no message."""
         async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
             queue = backend.queue(STANDARD)
-            await queue.enqueue(make_task())
+            await queue.enqueue(a_task("t-1"))
             with Lock(path) as lock:
                 lock.take()
                 receive = asyncio.create_task(queue.receive(10, NOW))
@@ -139,7 +140,7 @@ class TestClosing:
 
         async def break_off(lock: Lock) -> None:
             lock.take()
-            enqueue = asyncio.create_task(backend.queue(STANDARD).enqueue(make_task()))
+            enqueue = asyncio.create_task(backend.queue(STANDARD).enqueue(a_task("t-1")))
             await turns()
             await cancelled(enqueue)
 
@@ -158,7 +159,7 @@ class TestSameMoment:
     async def test_a_receipt_is_good_once(self, backend: SqliteBackend) -> None:
         """Of two that settle the same delivery at the same time one is told that it is too late."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         answers = await asyncio.gather(queue.complete(delivery), queue.complete(delivery), return_exceptions=True)
         assert [type(None), VisibilityTimeoutError] == [type(answer) for answer in answers]
@@ -166,14 +167,14 @@ class TestSameMoment:
     async def test_a_lease_may_be_extended_twice_at_once(self, backend: SqliteBackend) -> None:
         """An extension does not end the lease for another one."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         await asyncio.gather(queue.extend(delivery, SECOND), queue.extend(delivery, SECOND))
 
     async def test_receivers_at_once_get_different_messages(self, backend: SqliteBackend) -> None:
         """No message goes to two receivers."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue_batch([make_task(f"t-{number}") for number in range(30)])
+        await queue.enqueue_batch([a_task(f"t-{number}") for number in range(30)])
         received = await asyncio.gather(*(queue.receive(10, NOW) for _ in range(3)))
         assert sorted(f"t-{number}" for number in range(30)) == sorted(
             name for deliveries in received for name in ids(deliveries)
@@ -182,7 +183,7 @@ class TestSameMoment:
     async def test_a_handle_of_another_backend_is_no_good(self, backend: SqliteBackend) -> None:
         """A receipt handle that was not made here is like a lost lease."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         delivery.receipt_handle = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a"
         with pytest.raises(VisibilityTimeoutError):
@@ -192,9 +193,9 @@ class TestSameMoment:
 async def test_a_step_back_of_the_clock_keeps_a_groups_order(backend: SqliteBackend, clock: FakeClock) -> None:
     """Whatever the time of day says, what was accepted later comes later."""
     queue = backend.queue(FIFO)
-    await queue.enqueue(make_task("a"))
+    await queue.enqueue(a_task("a"))
     clock.step(-HOUR)
-    await queue.enqueue(make_task("b"))
+    await queue.enqueue(a_task("b"))
     clock.step(HOUR)
     order = []
     for _ in range(2):
@@ -207,6 +208,6 @@ async def test_a_step_back_of_the_clock_keeps_a_groups_order(backend: SqliteBack
 async def test_a_purge_of_many_takes_several_transactions(backend: SqliteBackend) -> None:
     """However much there is, all of it goes, and nothing that comes after."""
     queue = backend.queue(STANDARD)
-    await queue.enqueue_batch([make_task(f"t-{number}") for number in range(4500)])
+    await queue.enqueue_batch([a_task(f"t-{number}") for number in range(4500)])
     assert 4500 == await queue.purge()
     assert 0 == (await queue.stats()).approximate_messages

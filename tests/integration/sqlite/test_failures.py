@@ -15,8 +15,9 @@ from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, N
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW, SECOND, START
-from tests.support.embedded_file import FIFO, STANDARD, Defect, DiskSize, Lock, content, overwrite
-from tests.support.queues import ids, make_task
+from tests.support.queues.embedded import FIFO, STANDARD, Defect, DiskSize, Lock, content, overwrite
+from tests.support.queues.harness import ids
+from tests.support.tasks import a_task
 
 
 def opened(path: Path) -> SqliteBackend:
@@ -68,7 +69,7 @@ class TestOpening:
     async def test_a_file_keeps_what_is_in_it(self, path: Path) -> None:
         """Closing and opening again loses nothing and pauses nothing anew."""
         async with opened(path) as backend:
-            await backend.queue(STANDARD).enqueue(make_task())
+            await backend.queue(STANDARD).enqueue(a_task("t-1"))
             await backend.pauses.pause("work")
         async with opened(path) as backend:
             assert ["t-1"] == ids(await backend.queue(STANDARD).receive(1, NOW))
@@ -84,18 +85,18 @@ class TestLocked:
         queue = backend.queue(STANDARD)
         lock.take()
         with pytest.raises(BackendUnavailableError, match="locked by another process") as failure:
-            await queue.enqueue(make_task("refused"))
+            await queue.enqueue(a_task("refused"))
         assert isinstance(failure.value.__cause__, sqlite3.OperationalError)
         with pytest.raises(BackendUnavailableError):
             await queue.ping()
         lock.give_back()
-        await queue.enqueue(make_task("accepted"))
+        await queue.enqueue(a_task("accepted"))
         assert ["accepted"] == ids(await queue.receive(10, NOW))
 
     async def test_an_enqueue_waits_for_a_lock_that_is_given_back(self, backend: SqliteBackend, lock: Lock) -> None:
         """A short lock is nobody's failure."""
         lock.take()
-        enqueue = asyncio.create_task(backend.queue(STANDARD).enqueue(make_task()))
+        enqueue = asyncio.create_task(backend.queue(STANDARD).enqueue(a_task("t-1")))
         await asyncio.sleep(0)
         lock.give_back()
         assert isinstance(await enqueue, Accepted)
@@ -115,12 +116,12 @@ class TestFull:
     async def test_a_full_disk_refuses_tasks_until_there_is_room(self, backend: SqliteBackend) -> None:
         """What was accepted stays, the error names the cause, and room brings the queue back."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task("before"))
+        await queue.enqueue(a_task("before"))
         await backend._writer.submit(DiskSize(4))
         with pytest.raises(BackendUnavailableError, match="disk of the embedded queue is full"):
-            await queue.enqueue(make_task("large", payload="x" * 100_000))
+            await queue.enqueue(a_task("large", payload="x" * 100_000))
         await backend._writer.submit(DiskSize(-1))
-        await queue.enqueue(make_task("after", payload="x" * 100_000))
+        await queue.enqueue(a_task("after", payload="x" * 100_000))
         assert ["before", "after"] == ids(await queue.receive(10, NOW))
 
     async def test_a_task_without_room_does_not_spoil_those_beside_it(self, backend: SqliteBackend) -> None:
@@ -128,9 +129,9 @@ class TestFull:
         queue = backend.queue(STANDARD)
         await backend._writer.submit(DiskSize(4))
         small, large, other = await asyncio.gather(
-            queue.enqueue(make_task("small")),
-            queue.enqueue(make_task("large", payload="x" * 100_000)),
-            queue.enqueue(make_task("other")),
+            queue.enqueue(a_task("small")),
+            queue.enqueue(a_task("large", payload="x" * 100_000)),
+            queue.enqueue(a_task("other")),
             return_exceptions=True,
         )
         assert isinstance(small, Accepted)
@@ -147,7 +148,7 @@ class TestOneOfMany:
         queue = backend.queue(STANDARD)
         broken = backend._writer.submit(Defect())
         before, defect, after = await asyncio.gather(
-            queue.enqueue(make_task("before")), broken, queue.enqueue(make_task("after")), return_exceptions=True
+            queue.enqueue(a_task("before")), broken, queue.enqueue(a_task("after")), return_exceptions=True
         )
         assert isinstance(before, Accepted)
         assert isinstance(defect, ZeroDivisionError)
@@ -159,8 +160,8 @@ class TestOneOfMany:
         """A lone surrogate in a group is refused, and nobody else notices."""
         queue = backend.queue(FIFO)
         bad, good = await asyncio.gather(
-            queue.enqueue(make_task("bad", group="\ud800")),
-            queue.enqueue(make_task("good", group="g")),
+            queue.enqueue(a_task("bad", group="\ud800")),
+            queue.enqueue(a_task("good", group="g")),
             return_exceptions=True,
         )
         assert isinstance(bad, InvalidTaskError)
@@ -183,7 +184,7 @@ class TestLostFile:
     async def test_a_damaged_file_is_reported_by_whoever_reads_it(self, path: Path, backend: SqliteBackend) -> None:
         """Statistics of a file whose content is no longer a database fail as unavailable, and come back with it."""
         queue = backend.queue(STANDARD)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         connection = sqlite3.connect(path)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
@@ -192,7 +193,7 @@ class TestLostFile:
         with pytest.raises(BackendUnavailableError):
             await queue.stats()
         with pytest.raises(BackendUnavailableError):
-            await queue.enqueue(make_task("t-2"))
+            await queue.enqueue(a_task("t-2"))
         overwrite(path, good)
         assert 1 == (await queue.stats()).approximate_messages
         assert ["t-1"] == ids(await queue.receive(1, NOW))

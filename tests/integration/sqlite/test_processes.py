@@ -17,8 +17,9 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.ports import Queue
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, NOW
-from tests.support.queue_process import SPEC
-from tests.support.queues import ids, make_task
+from tests.support.processes.queue_user import SPEC
+from tests.support.queues.harness import ids
+from tests.support.tasks import a_task
 
 # How long a process may take for what needs milliseconds: a busy machine is no failure.
 PATIENCE = 30
@@ -29,7 +30,7 @@ LINES_BEFORE_KILL = 150
 @asynccontextmanager
 async def process(work: str, path: Path, name: str) -> AsyncIterator[Process]:
     """Start a process that uses the file, and end it."""
-    command = (sys.executable, "-m", "tests.support.queue_process", work, str(path), name)
+    command = (sys.executable, "-m", "tests.support.processes.queue_user", work, str(path), name)
     child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
         assert "ready" == await line_of(child)
@@ -129,7 +130,7 @@ async def test_a_killed_consumer_loses_no_task(path: Path) -> None:
     """What a consumer had not completed when it was killed comes again; what it had completed does not."""
     everything = {f"t-{number}" for number in range(2000)}
     async with SqliteBackend(path, clock=SystemClock(), serializer=JsonTaskSerializer()) as backend:
-        await backend.queue(SPEC).enqueue_batch([make_task(name) for name in sorted(everything)])
+        await backend.queue(SPEC).enqueue_batch([a_task(name) for name in sorted(everything)])
     completed: list[str] = []
     for kill in range(KILLS):
         completed += await killed_on_the_way("consume", path, f"c{kill}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.localstack import LocalStack, use_localstack
+from tests.support.sqs.localstack import LocalStack, use_localstack
 
 HERE = Path(__file__).parent
 #: Seconds. The first test of a cold machine installs LocalStack.

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.domain.queues import QueueKind
-from tests.support.queues import make_task
-from tests.support.sqs import sqs_backend, sqs_spec
+from tests.support.sqs.client import sqs_backend, sqs_spec
+from tests.support.tasks import a_task
 
 URL = os.environ.get("TEST_SQS_QUEUE_URL", "")
 
@@ -18,7 +18,7 @@ async def test_a_task_goes_to_aws_and_comes_back() -> None:
     spec = sqs_spec("work", URL, kind=QueueKind.STANDARD, visibility_timeout=timedelta(seconds=60))
     async with sqs_backend(spec) as backend:
         queue = backend.queue("work")
-        task = make_task(payload={"text": "naïve 雪 \u0000"})
+        task = a_task("t-1", payload={"text": "naïve 雪 \u0000"})
         await queue.enqueue(task)
         (delivery,) = await queue.receive(1, timedelta(seconds=20))
         assert task == delivery.task

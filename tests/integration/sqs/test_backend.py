@@ -15,9 +15,10 @@ from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.queues import QueueKind
 from mcp_queue.ports import Queue
-from tests.support.localstack import LocalStack
-from tests.support.queues import make_task
-from tests.support.sqs import CountedCalls, arn_of, create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.metrics import CountedCalls
+from tests.support.sqs.client import arn_of, create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tasks import a_task
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageAttributeValueTypeDef
@@ -50,7 +51,7 @@ class TestStart:
         specs = [sqs_spec(f"by-{index}", address) for index, address in enumerate([url, arn, url.rpartition("/")[2]])]
         async with sqs_backend(*specs) as backend:
             for spec in specs:
-                await backend.queue(spec.name).enqueue(make_task(spec.name))
+                await backend.queue(spec.name).enqueue(a_task(spec.name))
             received = await drain(backend.queue("by-0"), 3)
         assert {"by-0", "by-1", "by-2"} == {delivery.task.id for delivery in received if delivery.task}
 
@@ -60,7 +61,7 @@ class TestStart:
             url = await create_queue(sqs)
         elsewhere = f"http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/{url.rpartition('/')[2]}"
         async with sqs_backend(sqs_spec("work", elsewhere)) as backend:
-            assert isinstance(await backend.queue("work").enqueue(make_task()), Accepted)
+            assert isinstance(await backend.queue("work").enqueue(a_task("t-1")), Accepted)
 
     async def test_the_endpoint_and_region_may_be_given(
         self, localstack: LocalStack, monkeypatch: pytest.MonkeyPatch
@@ -82,7 +83,7 @@ class TestStart:
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         async with sqs_backend(sqs_spec("work", url), endpoint_url=localstack.url) as backend:
-            await backend.queue("work").enqueue(make_task())
+            await backend.queue("work").enqueue(a_task("t-1"))
 
     async def test_a_missing_region_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """AWS cannot be reached without."""
@@ -125,7 +126,7 @@ class TestStart:
         async with sqs_client() as sqs:
             url = await create_queue(sqs)
         async with sqs_backend(sqs_spec("work", url), metrics=metrics) as backend:
-            await backend.queue("work").enqueue(make_task())
+            await backend.queue("work").enqueue(a_task("t-1"))
         assert [("SendMessageBatch", 1)] == metrics.batches
 
 
@@ -138,7 +139,7 @@ class TestTraffic:
         async with sqs_client() as sqs:
             url = await create_queue(sqs)
         async with sqs_backend(sqs_spec("work", url), metrics=metrics) as backend:
-            verdicts = await backend.queue("work").enqueue_batch([make_task(f"t-{n}") for n in range(1000)])
+            verdicts = await backend.queue("work").enqueue_batch([a_task(f"t-{n}") for n in range(1000)])
             received = await drain(backend.queue("work"), 1000)
         assert [Accepted] * 1000 == [type(verdict) for verdict in verdicts]
         assert 100 == len(metrics.outcomes("SendMessageBatch"))
@@ -149,7 +150,7 @@ class TestTraffic:
         async with sqs_client() as sqs:
             url = await create_queue(sqs, fifo=True)
         async with sqs_backend(sqs_spec("work", url)) as backend:
-            tasks = [make_task(f"{group}-{number}", group=str(group)) for number in range(6) for group in range(50)]
+            tasks = [a_task(f"{group}-{number}", group=str(group)) for number in range(6) for group in range(50)]
             await backend.queue("work").enqueue_batch(tasks)
             received = await drain(backend.queue("work"), len(tasks))
         order = [delivery.task.id.split("-") for delivery in received if delivery.task]
@@ -165,9 +166,9 @@ class TestTraffic:
         async with sqs_backend(sqs_spec("work", url)) as backend:
             queue = backend.queue("work")
             due = datetime.now(UTC) + timedelta(hours=1)
-            await queue.enqueue(make_task())
+            await queue.enqueue(a_task("t-1"))
             (delivery,) = await queue.receive(1, WAIT)
-            await queue.retry(delivery, make_task(scheduled_for=due), timedelta(seconds=1))
+            await queue.retry(delivery, a_task("t-1", scheduled_for=due), timedelta(seconds=1))
             (again,) = await queue.receive(1, WAIT)
         assert again.task is not None
         assert due == again.task.scheduled_for
@@ -182,7 +183,7 @@ class TestDeadLetters:
             url, dlq_url = await create_queue(sqs, fifo=True), await create_queue(sqs)
         async with sqs_backend(sqs_spec("work", url, dead_letter_queue="dlq"), sqs_spec("dlq", dlq_url)) as backend:
             queue, dlq = backend.queue("work"), backend.queue("dlq")
-            await queue.enqueue(make_task(group="g"))
+            await queue.enqueue(a_task("t-1", group="g"))
             (delivery,) = await queue.receive(1, WAIT)
             assert delivery.task is not None
             await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
@@ -199,7 +200,7 @@ class TestDeadLetters:
             work = sqs_spec("work", url, dead_letter_queue="dlq")
             async with sqs_backend(work, sqs_spec("dlq", dlq_url)) as backend:
                 queue = backend.queue("work")
-                await queue.enqueue(make_task())
+                await queue.enqueue(a_task("t-1"))
                 (delivery,) = await queue.receive(1, WAIT)
                 assert delivery.task is not None
                 await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
@@ -230,7 +231,7 @@ async def test_the_age_of_the_oldest_message_is_cloudwatchs_where_it_is_asked() 
     async with sqs_backend(sqs_spec("work", url, cloudwatch_age=True)) as backend:
         queue = backend.queue("work")
         assert (await queue.stats()).oldest_message_age is None
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         assert timedelta(seconds=77) == (await queue.stats()).oldest_message_age
 
 

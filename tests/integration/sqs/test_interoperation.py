@@ -3,10 +3,10 @@
 import json
 from datetime import timedelta
 
-from tests.support.localstack import LocalStack
-from tests.support.node import npm_scripts, run_node
-from tests.support.queues import make_task
-from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tasks import a_task
+from tests.support.tools import npm_scripts, run_node
 
 
 async def test_a_task_that_sqs_producer_wrote_is_read(localstack: LocalStack) -> None:
@@ -35,7 +35,7 @@ async def test_a_task_that_we_wrote_is_read_by_sqs_consumer(localstack: LocalSta
     async with sqs_client() as sqs:
         url = await create_queue(sqs)
     async with sqs_backend(sqs_spec("work", url)) as backend:
-        await backend.queue("work").enqueue(make_task("t-1", priority=3, payload={"text": "größer 雪"}))
+        await backend.queue("work").enqueue(a_task("t-1", type="echo", priority=3, payload={"text": "größer 雪"}))
     read = json.loads(await run_node(npm_scripts() / "consume.mjs", url, variables=localstack.environment()))
     assert ("t-1", "echo", {"text": "größer 雪"}) == tuple(read["body"][name] for name in ("id", "type", "payload"))
     assert ("echo", "3") == tuple(read["attributes"][name]["StringValue"] for name in ("Type", "Priority"))

@@ -11,9 +11,9 @@ from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.ports import PayloadPointer
-from tests.support.localstack import LocalStack
-from tests.support.queues import make_task
-from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tasks import a_task
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -47,7 +47,7 @@ async def test_a_payload_of_five_megabytes_goes_through_s3_and_back() -> None:
             sqs_backend(spec, payload_store=store) as backend,
         ):
             queue = backend.queue("work")
-            task = make_task(payload="x" * 5 * MEGABYTE)
+            task = a_task("t-1", payload="x" * 5 * MEGABYTE)
             await queue.enqueue(task)
             (delivery,) = await queue.receive(1, WAIT)
             assert task == delivery.task
@@ -69,7 +69,7 @@ async def test_a_large_dead_letter_is_kept_from_the_lifecycle_rule() -> None:
             sqs_backend(spec, sqs_spec("dlq", dlq_url), payload_store=store) as backend,
         ):
             queue = backend.queue("work")
-            await queue.enqueue(make_task(payload="x" * 2 * MEGABYTE))
+            await queue.enqueue(a_task("t-1", payload="x" * 2 * MEGABYTE))
             (delivery,) = await queue.receive(1, WAIT)
             assert delivery.task is not None
             await queue.dead_letter(delivery, dead_letter_message(delivery.task, "boom", datetime.now(UTC), "work"))
@@ -89,7 +89,7 @@ async def test_without_a_bucket_a_large_task_is_refused_with_both_sizes() -> Non
         url = await create_queue(sqs)
     async with sqs_backend(sqs_spec("work", url)) as backend:
         with pytest.raises(TaskTooLargeError) as refusal:
-            await backend.queue("work").enqueue(make_task(payload="x" * (MEGABYTE - 1000)))
+            await backend.queue("work").enqueue(a_task("t-1", payload="x" * (MEGABYTE - 1000)))
     assert (MEGABYTE - 8192) == refusal.value.limit
     assert refusal.value.actual > refusal.value.limit
 

@@ -10,9 +10,10 @@ import pytest
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.config import load_settings
 from mcp_queue.wiring.queues import open_queues
-from tests.support.cli import Finished, run_cli
-from tests.support.localstack import LocalStack
-from tests.support.sqs import CountedCalls, create_queue, sqs_client
+from tests.support.metrics import CountedCalls
+from tests.support.processes.cli import Finished, run_cli
+from tests.support.sqs.client import create_queue, sqs_client
+from tests.support.sqs.localstack import LocalStack
 
 
 @pytest.fixture

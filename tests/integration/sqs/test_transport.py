@@ -10,8 +10,9 @@ from aiohttp import web
 from mcp_queue.adapters.sqs.backend import SqsBackend
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import BackendUnavailableError
-from tests.support.queues import make_task
-from tests.support.sqs import CountedCalls, sqs_backend, sqs_spec
+from tests.support.metrics import CountedCalls
+from tests.support.sqs.client import sqs_backend, sqs_spec
+from tests.support.tasks import a_task
 
 ARN = "arn:aws:sqs:us-east-1:111122223333:work"
 URL = "https://sqs.us-east-1.amazonaws.com/111122223333/work"
@@ -68,7 +69,7 @@ async def test_a_batch_whose_answer_was_lost_is_sent_again_unchanged() -> None:
 
     bodies: list[bytes] = []
     async with backend_on(lose_the_first, bodies, CountedCalls()) as backend:
-        assert Accepted("m") == await backend.queue("work").enqueue(make_task())
+        assert Accepted("m") == await backend.queue("work").enqueue(a_task("t-1"))
     first, second = map(json.loads, bodies)
     assert first == second
 
@@ -83,7 +84,7 @@ async def test_a_service_that_fails_is_asked_again() -> None:
 
     bodies: list[bytes] = []
     async with backend_on(fail_the_first, bodies, CountedCalls()) as backend:
-        assert Accepted("m") == await backend.queue("work").enqueue(make_task())
+        assert Accepted("m") == await backend.queue("work").enqueue(a_task("t-1"))
 
 
 async def test_an_answer_that_is_no_json_is_none() -> None:
@@ -94,7 +95,7 @@ async def test_an_answer_that_is_no_json_is_none() -> None:
 
     async with backend_on(babble, [], CountedCalls()) as backend:
         with pytest.raises(BackendUnavailableError):
-            await backend.queue("work").enqueue(make_task())
+            await backend.queue("work").enqueue(a_task("t-1"))
 
 
 async def test_an_entry_without_a_verdict_is_not_accepted() -> None:
@@ -105,7 +106,7 @@ async def test_an_entry_without_a_verdict_is_not_accepted() -> None:
 
     async with backend_on(forget, [], CountedCalls()) as backend:
         with pytest.raises(BackendUnavailableError):
-            await backend.queue("work").enqueue(make_task())
+            await backend.queue("work").enqueue(a_task("t-1"))
 
 
 async def test_an_error_is_known_in_its_older_spelling() -> None:
@@ -121,5 +122,5 @@ async def test_an_error_is_known_in_its_older_spelling() -> None:
     metrics = CountedCalls()
     async with backend_on(refuse, [], metrics) as backend:
         with pytest.raises(BackendUnavailableError, match="KmsDisabled: The key is disabled"):
-            await backend.queue("work").enqueue(make_task())
+            await backend.queue("work").enqueue(a_task("t-1"))
     assert ["kms"] == metrics.outcomes("SendMessageBatch")

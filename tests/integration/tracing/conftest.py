@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.localstack import LocalStack, use_localstack
-from tests.support.otlp import Collector
-from tests.support.receiver import Receiver
+from tests.support.http.receiver import Receiver
+from tests.support.sqs.localstack import LocalStack, use_localstack
+from tests.support.traces import Collector
 
 HERE = Path(__file__).parent
 #: Seconds. The first test of a cold machine installs LocalStack.

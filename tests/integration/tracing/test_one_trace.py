@@ -9,11 +9,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.localstack import LocalStack
-from tests.support.otlp import Collector, Kind, ReceivedSpan
-from tests.support.receiver import Answer, Receiver
-from tests.support.sqs import create_queue, sqs_client
-from tests.support.stack import Stack, running_stack
+from tests.support.http.receiver import Answer, Receiver
+from tests.support.processes.stack import Stack, running_stack
+from tests.support.sqs.client import create_queue, sqs_client
+from tests.support.sqs.localstack import LocalStack
+from tests.support.traces import Collector, Kind, ReceivedSpan
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT = "b7ad6b7169203331"

@@ -8,7 +8,7 @@ from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task
 from mcp_queue.testing import FakeClock, InMemoryQueue
-from tests.support.consumer import standard
+from tests.support.tasks import standard
 
 
 def make_pair() -> tuple[InMemoryQueue, InMemoryQueue, CrossBackendQueue]:

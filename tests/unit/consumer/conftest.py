@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.consumer import ConsumerKit, make_kit
-
-KitFactory = Callable[..., Any]
+from tests.support.consumer import ConsumerKit, KitFactory, drain_now, make_kit
 
 
 @pytest.fixture
@@ -31,11 +28,3 @@ async def consumer() -> AsyncIterator[KitFactory]:
             return kit
 
         yield start
-
-
-async def drain_now(kit: ConsumerKit, hurry: asyncio.Event) -> None:
-    """Stop a consumer without waiting for its open polls."""
-    draining = asyncio.create_task(kit.pool.drain(timedelta(seconds=1), hurry))
-    while not draining.done():
-        await kit.pass_time(25)
-    await draining

@@ -17,8 +17,8 @@ from mcp_queue.domain.errors import (
 from mcp_queue.domain.queues import FailurePolicy, QueueTraits
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Admission
-from tests.support.consumer import fifo, forever, standard, succeed
-from tests.unit.consumer.conftest import KitFactory
+from tests.support.consumer import KitFactory, forever, succeed
+from tests.support.tasks import fifo, standard
 
 
 async def failing(task: Task) -> JsonValue:

@@ -10,8 +10,8 @@ from mcp_queue.domain.operators.audit import DestinationReport, DestinationView
 from mcp_queue.services.periodic import running
 from mcp_queue.testing import FakeClock
 from mcp_queue.testing.pauses import InMemoryPauseSwitch
-from tests.support.consumer import standard, succeed
-from tests.unit.consumer.conftest import KitFactory
+from tests.support.consumer import KitFactory, succeed
+from tests.support.tasks import standard
 
 
 async def test_consumers_follow_a_pause_within_five_seconds(consumer: KitFactory) -> None:

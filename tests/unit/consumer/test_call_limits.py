@@ -8,7 +8,7 @@ from mcp_queue.consumer.call_limits import LONGEST_TURN, DestinationRegistry, Pe
 from mcp_queue.domain.callbacks.breaker import BreakerState
 from mcp_queue.domain.callbacks.destinations import DestinationLimits, DestinationState, LimitRule, Target
 from mcp_queue.testing import FakeClock
-from tests.support.consumer import CountingMetrics
+from tests.support.metrics import CountingMetrics
 
 SECOND = timedelta(seconds=1)
 

@@ -15,9 +15,8 @@ from mcp_queue.domain.errors import BackendUnavailableError, CallbackFailedError
 from mcp_queue.domain.queues import QueueTraits
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Admission
-from tests.support.consumer import ConsumerKit, fifo, standard
-from tests.unit.consumer.conftest import KitFactory
-from tests.unit.consumer.test_worker_pool import GroupedReceive
+from tests.support.consumer import ConsumerKit, GroupedReceive, KitFactory
+from tests.support.tasks import fifo, standard
 
 A, B = "http://a.example", "http://b.example"
 

@@ -9,7 +9,8 @@ import pytest
 from mcp_queue.consumer import health
 from mcp_queue.consumer.health import ConsumerReadiness, serving
 from mcp_queue.domain.errors import BackendUnavailableError
-from tests.support.consumer import ConsumerKit, make_kit, standard, succeed
+from tests.support.consumer import ConsumerKit, make_kit, succeed
+from tests.support.tasks import standard
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.testing import FakeClock, InMemoryQueue
-from tests.support.consumer import standard
+from tests.support.tasks import standard
 
 
 @pytest.mark.parametrize("way", [("RUNNING",), ("HELD", "RUNNING", "HELD"), ("HELD", "RETURNING", "RUNNING")])

@@ -12,7 +12,7 @@ from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import LevelPolicy
 from mcp_queue.testing import FakeClock, InMemoryQueue
-from tests.support.consumer import standard
+from tests.support.tasks import standard
 
 SECONDS_20 = timedelta(seconds=20)
 

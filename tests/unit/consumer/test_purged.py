@@ -5,8 +5,7 @@ from datetime import timedelta
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import PermanentError, RetryableError
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
-from tests.support.consumer import succeed
-from tests.unit.consumer.conftest import KitFactory
+from tests.support.consumer import KitFactory, succeed
 
 
 def purged(_task: Task, _delivery: Delivery) -> bool:

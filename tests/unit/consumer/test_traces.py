@@ -11,9 +11,8 @@ from mcp_queue.domain.errors import BackendUnavailableError, PermanentError, Ret
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.testing import FakeClock
-from tests.support.consumer import ConsumerKit, forever, succeed
+from tests.support.consumer import ConsumerKit, KitFactory, forever, succeed
 from tests.support.traces import TRACE, TRACEPARENT, RecordedTraces, attributes_of, links_of, parent_of
-from tests.unit.consumer.conftest import KitFactory
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from mcp_queue.consumer import visibility, worker_pool
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import BackendUnavailableError, RetryableError, VisibilityTimeoutError
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
-from tests.support.consumer import ConsumerKit, fifo, forever, standard, succeed
-from tests.unit.consumer.conftest import KitFactory
+from tests.support.consumer import ConsumerKit, GroupedReceive, KitFactory, forever, succeed
+from tests.support.tasks import fifo, standard
 
 IMMEDIATELY = timedelta(0)
 
@@ -160,26 +160,6 @@ async def test_a_lost_lease_of_a_held_delivery_gives_its_place_back(consumer: Ki
 
     assert kit.metrics.lost == 2
     assert "t2" not in {task_id for task_id, _ in kit.dispatcher.ran[:1]}
-
-
-class GroupedReceive:
-    """Makes a FIFO queue hand out several messages of one group at once, as SQS does."""
-
-    def __init__(self, kit: ConsumerKit) -> None:
-        """Take over the receive of the queue."""
-        self.inner = kit.queues["orders"].inner
-        self.given: list[str] = []
-        self.inner.receive = self.receive  # type: ignore[method-assign]  # the point of this double
-
-    async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
-        """Deliver all messages of the queue in order, once."""
-        now, started = self.inner._clock.now(), self.inner._clock.monotonic()
-        if not self.inner._messages or any(message.in_flight(now) for message in self.inner._messages):
-            await self.inner._clock.sleep(wait.total_seconds())
-            return []
-        deliveries = [self.inner._deliver(message, now, started) for message in self.inner._messages]
-        self.given += [delivery.message_id for delivery in deliveries]
-        return deliveries
 
 
 async def test_deliveries_of_one_group_run_one_after_another(consumer: KitFactory) -> None:

@@ -1,27 +1,11 @@
 """The OpenAPI document."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import yaml
 from openapi_spec_validator import validate
 
 from mcp_queue.gateway.openapi import openapi_yaml
 from mcp_queue.gateway.problems import STATUSES
-from mcp_queue.services.schedules.schedules import NewSchedule
-from tests.support.gateway import GatewayKit
-from tests.support.http import call
-from tests.support.ledger import ledger_harness
-from tests.support.ledger_databases import sqlite_url
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Return method, path and description of every operation."""
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield method.upper(), path, operation
+from tests.support.gateway import GatewayKit, operations
 
 
 def test_document_is_valid(kit: GatewayKit) -> None:
@@ -51,39 +35,3 @@ def test_every_refusal_is_a_problem_of_the_table(kit: GatewayKit) -> None:
                 codes = response["description"].replace("`", "").split(", ")
                 assert [int(status)] * len(codes) == [STATUSES[code] for code in codes]
                 assert ["application/problem+json"] == list(response["content"])
-
-
-def _tries(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, str], bytes]]:
-    """Return path, headers and body of everything that Swagger UI offers to send."""
-    for parameter in operation.get("parameters", []):
-        if parameter["in"] == "path":
-            if "examples" not in parameter:
-                return  # the id of something that is made first
-            example = next(iter(parameter["examples"].values()))["value"]
-            path = path.replace(f"{{{parameter['name']}}}", example)
-    content = operation.get("requestBody", {}).get("content", {})
-    shown = [(media_type, value) for media_type, body in content.items() for value in _values(body)]
-    for media_type, value in shown:
-        body = value if isinstance(value, str) else json.dumps(value)
-        yield path, {"Content-Type": media_type}, body.encode()
-    if not shown:
-        yield path, {}, b""
-
-
-def _values(body: dict[str, Any]) -> list[Any]:
-    return [body["example"]] if "example" in body else [shown["value"] for shown in body["examples"].values()]
-
-
-async def test_examples_work_unedited(tmp_path: Path) -> None:
-    """What Swagger UI fills in can be sent as it is."""
-    nightly = NewSchedule(cron="0 3 * * *", queue="tasks", task={"type": "echo"})
-    async with sqlite_url(tmp_path) as url, ledger_harness(url) as harness:
-        kit = GatewayKit(harness=harness)
-        failed, tried = [], 0
-        for method, template, operation in operations(kit.app.openapi()):
-            for path, headers, body in _tries(template, operation):
-                await kit.scheduling.put("nightly", nightly)
-                answer = await call(kit.app, method, path, headers=headers, content=body)
-                failed += [(method, path, answer.status)] if answer.status >= 300 else []
-                tried += 1
-    assert ([], True) == (failed, tried > 20)

@@ -36,8 +36,9 @@ from mcp_queue.domain.errors import (
 from mcp_queue.domain.task import Task
 from mcp_queue.gateway.problems import STATUSES, problem_of, response_to
 from mcp_queue.testing import InMemoryQueue
-from tests.support.gateway import TRACE_ID, GatewayKit, make_spec
-from tests.support.http import Answer, call
+from tests.support.gateway import TRACE_ID, GatewayKit
+from tests.support.http.application import Answer, call
+from tests.support.tasks import make_spec
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

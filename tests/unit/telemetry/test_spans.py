@@ -22,8 +22,8 @@ from mcp_queue.ports import CallbackRequest, CallbackResponse
 from mcp_queue.telemetry.logs import JsonFormatter
 from mcp_queue.telemetry.spans import TracedCallbackSender, current_trace_id
 from mcp_queue.testing import FakeClock
-from tests.support.callbacks import a_request
 from tests.support.clock import START
+from tests.support.http.callbacks import a_request
 from tests.support.traces import (
     TRACE,
     TRACEPARENT,

@@ -9,7 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
 from mcp_queue.testing import FakeClock
 from tests.support.clock import MINUTE, START
-from tests.support.strict_sqs import client_error
+from tests.support.sqs.strict_server import client_error
 
 
 class CloudWatch:

@@ -16,8 +16,8 @@ from mcp_queue.domain.errors import (
 )
 from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
-from tests.support.queues import make_task
-from tests.support.strict_sqs import StrictWorld
+from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.tasks import a_task
 
 
 def sent(world: StrictWorld) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ class TestSending:
         """On a FIFO queue every message has a group."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", message_group_id="all")
-        await queue.enqueue_batch([make_task("a"), make_task("b", group="g")])
+        await queue.enqueue_batch([a_task("a"), a_task("b", group="g")])
         assert ["all", "g"] == [entry["MessageGroupId"] for entry in sent(world)]
 
     async def test_a_first_send_is_deduplicated_by_its_own_id(self) -> None:
@@ -45,9 +45,9 @@ class TestSending:
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         tasks = [
-            make_task("a"),
-            make_task("b", deduplication_id="same"),
-            make_task("c", deduplication_id="zwei Wörter"),
+            a_task("a"),
+            a_task("b", deduplication_id="same"),
+            a_task("c", deduplication_id="zwei Wörter"),
         ]
         await queue.enqueue_batch(tasks)
         assert ["a", "same", sha256("zwei Wörter".encode()).hexdigest()] == sent_ids(world)
@@ -56,9 +56,9 @@ class TestSending:
         """Each generation has an id of its own."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
-        first = make_task("a", deduplication_id="same")
+        first = a_task("a", deduplication_id="same")
         await queue.enqueue(first)
-        await queue.enqueue(make_task("a", deduplication_id="same", redrive_count=1))
+        await queue.enqueue(a_task("a", deduplication_id="same", redrive_count=1))
         assert ["same", "a.1"] == sent_ids(world)
         assert 2 == len(world.sqs.bodies("work.fifo"))
 
@@ -66,7 +66,7 @@ class TestSending:
         """Its client's id may have been used again meanwhile."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
-        held = make_task("a", deduplication_id="same", created_at=START - HOUR, scheduled_for=START)
+        held = a_task("a", deduplication_id="same", created_at=START - HOUR, scheduled_for=START)
         await queue.enqueue(held)
         assert ["a.0"] == sent_ids(world)
 
@@ -74,7 +74,7 @@ class TestSending:
         """Nobody held it, so that its own deduplication id counts."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
-        await queue.enqueue(make_task("a", scheduled_for=START + SECOND))
+        await queue.enqueue(a_task("a", scheduled_for=START + SECOND))
         assert ["a"] == sent_ids(world)
         assert "DelaySeconds" not in sent(world)[0]
 
@@ -83,30 +83,30 @@ class TestSending:
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         with pytest.raises(DelayNotSupportedError):
-            await queue.enqueue(make_task(scheduled_for=START + timedelta(seconds=1.1)))
+            await queue.enqueue(a_task("t-1", scheduled_for=START + timedelta(seconds=1.1)))
         assert timedelta(0) == queue.traits.max_delay
 
     async def test_more_retries_than_receives_allow_are_refused(self) -> None:
         """Ten receives for each attempt is what the queue's limit has to cover."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", max_receive_count=100, max_retries=3)
-        assert isinstance(await queue.enqueue(make_task(max_retries=9)), Accepted)
+        assert isinstance(await queue.enqueue(a_task("t-1", max_retries=9)), Accepted)
         with pytest.raises(InvalidTaskError) as refusal:
-            await queue.enqueue(make_task(max_retries=10))
+            await queue.enqueue(a_task("t-1", max_retries=10))
         assert ("body", "max_retries") == refusal.value.errors[0].loc
 
     async def test_as_many_retries_as_the_queue_has_are_always_taken(self) -> None:
         """What the operator configured is not the client's fault."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", max_receive_count=10, max_retries=5)
-        assert isinstance(await queue.enqueue(make_task(max_retries=5)), Accepted)
+        assert isinstance(await queue.enqueue(a_task("t-1", max_retries=5)), Accepted)
 
     async def test_a_group_is_sent_in_order_by_one_call_at_a_time(self) -> None:
         """However many tasks come at once."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         names = [f"t-{number}" for number in range(35)]
-        await queue.enqueue_batch([make_task(name, group="g") for name in names])
+        await queue.enqueue_batch([a_task(name, group="g") for name in names])
         assert names == sent_ids(world)
 
     async def test_a_failed_task_is_not_sent_behind_a_later_one(self) -> None:
@@ -114,7 +114,7 @@ class TestSending:
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         world.sqs.fail_entries("SendMessageBatch", {"SenderFault": False, "Code": "InternalError"}, None)
-        first, second = await queue.enqueue_batch([make_task("a", group="g"), make_task("b", group="g")])
+        first, second = await queue.enqueue_batch([a_task("a", group="g"), a_task("b", group="g")])
         assert isinstance(first, BackendUnavailableError)
         assert isinstance(second, Accepted)
         assert ["a", "b"] == sent_ids(world)
@@ -136,7 +136,7 @@ class TestReceiving:
         """What it hid is given to the second try."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         world.sqs.lose_answer("ReceiveMessage")
         assert 1 == len(await queue.receive(1, NOW))
         first, second = (request["ReceiveRequestAttemptId"] for request in world.sqs.made("ReceiveMessage"))
@@ -155,9 +155,9 @@ class TestReceiving:
         """Sending it again would cost its place."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
-        await queue.enqueue_batch([make_task("a", group="g"), make_task("b", group="g")])
+        await queue.enqueue_batch([a_task("a", group="g"), a_task("b", group="g")])
         (head,) = await queue.receive(1, NOW)
-        assert Requeued.HIDDEN is await queue.retry(head, make_task("a", retry_count=1), MINUTE)
+        assert Requeued.HIDDEN is await queue.retry(head, a_task("a", retry_count=1), MINUTE)
         assert [] == await queue.receive(1, NOW)
         await world.clock.advance(MINUTE)
         (again,) = await queue.receive(1, NOW)
@@ -168,10 +168,10 @@ class TestReceiving:
         """SQS would refuse more; the message comes back early instead."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", visibility_timeout=11 * HOUR)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         await world.clock.advance(10 * HOUR)
-        await queue.retry(delivery, make_task(retry_count=1), 5 * HOUR)
+        await queue.retry(delivery, a_task("t-1", retry_count=1), 5 * HOUR)
         (request,) = world.sqs.made("ChangeMessageVisibilityBatch")
         assert 2 * 3600 - 5 == request["Entries"][0]["VisibilityTimeout"]
 
@@ -179,7 +179,7 @@ class TestReceiving:
         """Also at the last allowed receive."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", max_receive_count=1)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         await queue.release(delivery)
         assert 1 == len(sent(world))
@@ -189,7 +189,7 @@ class TestReceiving:
         """FIFO queues delete nothing outside of the visibility timeout."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo", visibility_timeout=MINUTE)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
         await world.clock.advance(MINUTE)
         with pytest.raises(VisibilityTimeoutError):
@@ -204,7 +204,7 @@ class TestDeadLetters:
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq.fifo")
         for generation in (0, 1):
-            task = make_task("a", group="g", redrive_count=generation)
+            task = a_task("a", group="g", redrive_count=generation)
             await queue.enqueue(task)
             (delivery,) = await queue.receive(1, NOW)
             await queue.dead_letter(delivery, dead_letter_message(task, "boom", START, "work"))
@@ -229,8 +229,8 @@ class TestDeadLetters:
         """Only SQS's own redrive policy needs a queue of the same kind. The task stays as it is."""
         world = StrictWorld()
         queue = await world.queue("work.fifo", dlq="dlq")
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         (delivery,) = await queue.receive(1, NOW)
-        await queue.dead_letter(delivery, dead_letter_message(make_task(), "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(a_task("t-1"), "boom", START, "work"))
         assert "group" not in json.loads(world.sqs.bodies("dlq")[0])
         assert "default" == sent(world)[-1]["MessageGroupId"]

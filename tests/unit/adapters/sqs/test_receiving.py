@@ -11,9 +11,8 @@ from mcp_queue.adapters.sqs.receiving import PAYLOAD_PAUSE
 from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import MINUTE, NOW, SECOND, START
-from tests.support.payloads import MemoryPayloads
-from tests.support.queues import make_task
-from tests.support.strict_sqs import StrictWorld
+from tests.support.sqs.strict_queues import MemoryPayloads, StrictWorld
+from tests.support.tasks import a_task
 
 POINTER_SIZE = {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}}
 
@@ -47,7 +46,7 @@ class TestCancelledReceives:
         """They would else stay hidden for a whole visibility timeout."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         gate = Gate(world)
         receive = asyncio.create_task(queue.receive(1, 20 * SECOND))
         await gate.reached.wait()
@@ -62,7 +61,7 @@ class TestCancelledReceives:
         """Also when the cancellation has not reached it yet."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         gate = Gate(world)
         receive = asyncio.create_task(queue.receive(1, 20 * SECOND))
         await gate.reached.wait()
@@ -105,7 +104,7 @@ class TestStoredBodies:
         """Nobody notices but the queue."""
         world = StrictWorld(MemoryPayloads())
         queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
-        task = make_task(payload="x" * 5_000_000)
+        task = a_task("t-1", payload="x" * 5_000_000)
         await queue.enqueue(task)
         assert pointer("bucket", "key-1").replace(" ", "") == world.sqs.bodies("work")[0]
         (delivery,) = await queue.receive(1, NOW)
@@ -159,7 +158,7 @@ class TestStoredBodies:
         store = MemoryPayloads()
         world = StrictWorld(store)
         queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
-        await queue.enqueue_batch([make_task("large", payload="x" * 2_000_000), make_task("small")])
+        await queue.enqueue_batch([a_task("large", payload="x" * 2_000_000), a_task("small")])
         store.down = True
         (delivery,) = await queue.receive(10, NOW)
         assert delivery.task is not None
@@ -176,7 +175,7 @@ class TestStoredBodies:
         store = MemoryPayloads()
         world = StrictWorld(store)
         queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000, max_receive_count=1)
-        await queue.enqueue(make_task("large", payload="x" * 2_000_000))
+        await queue.enqueue(a_task("large", payload="x" * 2_000_000))
         store.down = True
         for _ in range(3):
             assert [] == await queue.receive(10, NOW)
@@ -193,8 +192,8 @@ class TestStoredBodies:
         queue = await world.queue(
             "work.fifo", dlq="dlq.fifo", payload_bucket="bucket", max_task_bytes=10_000_000, visibility_timeout=MINUTE
         )
-        large = make_task("large", group="g", payload="x" * 2_000_000)
-        await queue.enqueue_batch([large, make_task("behind", group="g"), make_task("other", group="h")])
+        large = a_task("large", group="g", payload="x" * 2_000_000)
+        await queue.enqueue_batch([large, a_task("behind", group="g"), a_task("other", group="h")])
         store.down = True
         deliveries = await queue.receive(10, NOW)
         assert ["other"] == [delivery.task.id for delivery in deliveries if delivery.task]
@@ -208,7 +207,7 @@ class TestStoredBodies:
         store = MemoryPayloads()
         world = StrictWorld(store)
         queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
-        task = make_task(payload="x" * 2_000_000)
+        task = a_task("t-1", payload="x" * 2_000_000)
         await queue.enqueue(task)
         (delivery,) = await queue.receive(1, NOW)
         await queue.dead_letter(delivery, dead_letter_message(task, "boom", START, "work"))
@@ -237,7 +236,7 @@ async def test_a_message_that_sqs_moved_names_its_source() -> None:
     queue = await world.queue()
     world.names["arn:aws:sqs:us-east-1:111122223333:theirs"] = "work"
     for source in ("theirs", "strange"):
-        await queue.enqueue(make_task(source))
+        await queue.enqueue(a_task(source))
         world.sqs.queues["work"].messages[-1].source = f"arn:aws:sqs:us-east-1:111122223333:{source}"
     deliveries = await queue.receive(10, NOW)
     assert ["work", "strange"] == [delivery.source_queue for delivery in deliveries]

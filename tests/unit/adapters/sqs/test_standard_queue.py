@@ -21,8 +21,9 @@ from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Queue
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
-from tests.support.queues import make_task
-from tests.support.strict_sqs import StrictWorld, client_error
+from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.sqs.strict_server import client_error
+from tests.support.tasks import a_task
 
 LEASE = 300 * SECOND
 
@@ -45,7 +46,7 @@ class TestEnqueue:
         """What filters and tracing tools read without parsing."""
         world = StrictWorld()
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        await (await world.queue()).enqueue(make_task(priority=2, traceparent=trace))
+        await (await world.queue()).enqueue(a_task("t-1", type="echo", priority=2, traceparent=trace))
         expected = {
             "Type": {"DataType": "String", "StringValue": "echo"},
             "Priority": {"DataType": "Number", "StringValue": "2"},
@@ -56,33 +57,33 @@ class TestEnqueue:
     async def test_a_trace_that_is_none_is_left_out(self) -> None:
         """What a client wrote into a header must not make its task unsendable."""
         world = StrictWorld()
-        await (await world.queue()).enqueue(make_task(traceparent="\x00"))
+        await (await world.queue()).enqueue(a_task("t-1", traceparent="\x00"))
         assert {"Type", "Priority"} == sent(world)[0]["MessageAttributes"].keys()
 
     async def test_a_delay_rounds_up_to_seconds(self) -> None:
         """A task is never early."""
         world = StrictWorld()
-        await (await world.queue()).enqueue(make_task(scheduled_for=START + timedelta(seconds=1.2)))
+        await (await world.queue()).enqueue(a_task("t-1", scheduled_for=START + timedelta(seconds=1.2)))
         assert 2 == sent(world)[0]["DelaySeconds"]
 
     async def test_a_delay_over_900_seconds_begins_with_a_hop(self) -> None:
         """The task says itself when it is due."""
         world = StrictWorld()
-        await (await world.queue()).enqueue(make_task(scheduled_for=START + HOUR))
+        await (await world.queue()).enqueue(a_task("t-1", scheduled_for=START + HOUR))
         assert 900 == sent(world)[0]["DelaySeconds"]
         assert "2026-01-01T01:00:00.000000Z" == json.loads(sent(world)[0]["MessageBody"])["scheduled_for"]
 
     async def test_a_group_is_the_tenant_of_a_fair_queue(self) -> None:
         """SQS shares a standard queue fairly among groups."""
         world = StrictWorld()
-        await (await world.queue()).enqueue(make_task(group="tenant"))
+        await (await world.queue()).enqueue(a_task("t-1", group="tenant"))
         assert "tenant" == sent(world)[0]["MessageGroupId"]
 
     async def test_a_group_that_sqs_refuses_is_refused_by_name(self) -> None:
         """The caller learns which member to change."""
         world = StrictWorld()
         with pytest.raises(InvalidTaskError) as refusal:
-            await (await world.queue()).enqueue(make_task(group="zwei Wörter"))
+            await (await world.queue()).enqueue(a_task("t-1", group="zwei Wörter"))
         assert ("body", "group") == refusal.value.errors[0].loc
         assert [] == sent(world)
 
@@ -91,7 +92,7 @@ class TestEnqueue:
         world = StrictWorld()
         queue = await world.queue(dlq_attributes={"MaximumMessageSize": "100000"})
         with pytest.raises(TaskTooLargeError) as refusal:
-            await queue.enqueue(make_task(payload="x" * 95_000))
+            await queue.enqueue(a_task("t-1", payload="x" * 95_000))
         assert 100_000 - 8192 == refusal.value.limit
         assert refusal.value.actual > 95_000
 
@@ -99,7 +100,7 @@ class TestEnqueue:
         """It was taken before, and its count has made it longer."""
         world = StrictWorld()
         queue = await world.queue(attributes={"MaximumMessageSize": "100000"})
-        body = make_task(payload="x" * 91_700, redrive_count=1)
+        body = a_task("t-1", payload="x" * 91_700, redrive_count=1)
         assert isinstance(await queue.enqueue(body), Accepted)
         with pytest.raises(TaskTooLargeError):
             await queue.enqueue(replace(body, redrive_count=0))
@@ -108,13 +109,13 @@ class TestEnqueue:
         """The room left for retries never takes all."""
         world = StrictWorld()
         queue = await world.queue(attributes={"MaximumMessageSize": "1024"})
-        assert isinstance(await queue.enqueue(make_task()), Accepted)
+        assert isinstance(await queue.enqueue(a_task("t-1")), Accepted)
 
     async def test_a_batch_splits_by_ten_and_by_bytes(self) -> None:
         """No call carries more than SQS takes."""
         world = StrictWorld()
         queue = await world.queue()
-        tasks = [make_task(f"t-{number}", payload="x" * 100_000) for number in range(25)]
+        tasks = [a_task(f"t-{number}", payload="x" * 100_000) for number in range(25)]
         assert [Accepted] * 25 == [type(verdict) for verdict in await queue.enqueue_batch(tasks)]
         assert [10, 10, 5] == [len(request["Entries"]) for request in world.sqs.made("SendMessageBatch")]
 
@@ -123,7 +124,7 @@ class TestEnqueue:
         world = StrictWorld()
         queue = await world.queue()
         world.sqs.fail_entries("SendMessageBatch", None, {"SenderFault": False, "Code": "InternalError"})
-        tasks = [make_task("a"), make_task("b")]
+        tasks = [a_task("a"), a_task("b")]
         batch = world.run(queue.enqueue_batch(tasks))
         await world.clock.advance(MINUTE)
         assert [Accepted, Accepted] == [type(verdict) for verdict in await batch]
@@ -135,7 +136,7 @@ class TestEnqueue:
         queue = await world.queue()
         world.sqs.fail("SendMessageBatch", client_error("KmsDisabled"))
         with pytest.raises(BackendUnavailableError):
-            await queue.enqueue(make_task())
+            await queue.enqueue(a_task("t-1"))
         assert ["kms"] == world.metrics.outcomes("SendMessageBatch")
 
 
@@ -157,7 +158,7 @@ class TestLease:
         """SQS would refuse it, and emulators take it."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
         await world.clock.advance(4 * MINUTE)
         with pytest.raises(VisibilityTimeoutError):
@@ -169,7 +170,7 @@ class TestLease:
         """Whoever works on it has to stop."""
         world = StrictWorld()
         queue = await world.queue(visibility_timeout=LEASE)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
         await world.clock.advance(LEASE)
         with pytest.raises(VisibilityTimeoutError):
@@ -183,7 +184,7 @@ class TestGivingBack:
         """A crash in between makes two of it, never none."""
         world = StrictWorld()
         queue = await world.queue()
-        task = make_task()
+        task = a_task("t-1")
         await queue.enqueue(task)
         assert Requeued.REWRITTEN is await queue.retry(await take(queue), task.next_attempt(), 3 * SECOND)
         operations = [name for name, _ in world.sqs.requests]
@@ -195,8 +196,8 @@ class TestGivingBack:
         """The task carries when it is due, since SQS holds it for 900 s only."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
-        await queue.retry(await take(queue), make_task(), HOUR)
+        await queue.enqueue(a_task("t-1"))
+        await queue.retry(await take(queue), a_task("t-1"), HOUR)
         assert 900 == sent(world)[-1]["DelaySeconds"]
         assert "2026-01-01T01:00:00.000000Z" == json.loads(sent(world)[-1]["MessageBody"])["scheduled_for"]
 
@@ -204,12 +205,12 @@ class TestGivingBack:
         """When only the delete failed, only the delete is repeated."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
         world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied"))
         with pytest.raises(BackendUnavailableError):
-            await queue.retry(delivery, make_task(retry_count=1), NOW)
-        await queue.retry(delivery, make_task(retry_count=1), NOW)
+            await queue.retry(delivery, a_task("t-1", retry_count=1), NOW)
+        await queue.retry(delivery, a_task("t-1", retry_count=1), NOW)
         assert 2 == len(sent(world))
         assert 1 == len(world.sqs.bodies("work"))
 
@@ -217,10 +218,10 @@ class TestGivingBack:
         """The retry is on its way; what is left is a stale copy."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
         world.sqs.fail_entries("DeleteMessageBatch", {"SenderFault": True, "Code": "ReceiptHandleIsInvalid"})
-        await queue.retry(delivery, make_task(retry_count=1), NOW)
+        await queue.retry(delivery, a_task("t-1", retry_count=1), NOW)
         assert 2 == len(world.sqs.bodies("work"))
 
     async def test_a_foreign_body_that_has_no_room_to_grow_keeps_its_message(self) -> None:
@@ -239,7 +240,7 @@ class TestGivingBack:
         """Nothing is sent."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         first = await take(queue)
         await queue.release(first)
         assert first.message_id == (await take(queue)).message_id
@@ -283,9 +284,9 @@ class TestDeadLetters:
         """With the reason in its metadata."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task(group="tenant"))
+        await queue.enqueue(a_task("t-1", group="tenant"))
         delivery = await take(queue)
-        await queue.dead_letter(delivery, dead_letter_message(make_task(group="tenant"), "boom", START, "work"))
+        await queue.dead_letter(delivery, dead_letter_message(a_task("t-1", group="tenant"), "boom", START, "work"))
         assert [] == world.sqs.bodies("work")
         assert "boom" == json.loads(world.sqs.bodies("dlq")[0])["metadata"]["failure_reason"]
         assert "tenant" == sent(world)[-1]["MessageGroupId"]
@@ -294,9 +295,9 @@ class TestDeadLetters:
         """When only the delete failed, only the delete is repeated."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
-        dead_letter = dead_letter_message(make_task(), "boom", START, "work")
+        dead_letter = dead_letter_message(a_task("t-1"), "boom", START, "work")
         world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied"))
         with pytest.raises(BackendUnavailableError):
             await queue.dead_letter(delivery, dead_letter)
@@ -345,10 +346,10 @@ class TestDeadLetters:
         """The caller is told, and the message stays."""
         world = StrictWorld()
         queue = await world.queue(dlq=None)
-        await queue.enqueue(make_task())
+        await queue.enqueue(a_task("t-1"))
         delivery = await take(queue)
         with pytest.raises(NotSupportedError):
-            await queue.dead_letter(delivery, dead_letter_message(make_task(), "boom", START, "work"))
+            await queue.dead_letter(delivery, dead_letter_message(a_task("t-1"), "boom", START, "work"))
         assert 1 == len(world.sqs.bodies("work"))
 
 
@@ -368,7 +369,7 @@ class TestOperators:
         """Waiting, in flight, delayed and dead; the attributes beside them."""
         world = StrictWorld()
         queue = await world.queue()
-        await queue.enqueue_batch([make_task("a"), make_task("b"), make_task("c", scheduled_for=START + MINUTE)])
+        await queue.enqueue_batch([a_task("a"), a_task("b"), a_task("c", scheduled_for=START + MINUTE)])
         await take(queue)
         await world.put("dlq", "{}")
         stats = await queue.stats()
@@ -385,7 +386,7 @@ class TestOperators:
         world = StrictWorld()
         queue = await world.queue()
         assert (await queue.stats()).oldest_message_age is None
-        await queue.enqueue_batch([make_task("a"), make_task("b")])
+        await queue.enqueue_batch([a_task("a"), a_task("b")])
         assert (await queue.stats()).oldest_message_age is None
         await world.clock.advance(5 * SECOND)
         await take(queue)
@@ -411,6 +412,6 @@ async def test_a_task_is_read_back_as_it_was_sent() -> None:
     """Priority, trace and all."""
     world = StrictWorld()
     queue = await world.queue()
-    task: Task = make_task(payload={"ä": ["\u0000", 1.5]}, priority=3, group="g", extra={"x": None})
+    task: Task = a_task("t-1", payload={"ä": ["\u0000", 1.5]}, priority=3, group="g", extra={"x": None})
     await queue.enqueue(task)
     assert task == (await take(queue)).task

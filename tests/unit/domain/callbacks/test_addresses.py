@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_address, check_url, refusal
 from mcp_queue.domain.errors import RefusedAddressError
-from tests.support.addresses import AS_WRITTEN
+from tests.support.http.addresses import AS_WRITTEN
 
 DEFAULT = EgressPolicy()
 LOOPBACK = EgressPolicy(allowed_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")))

@@ -29,7 +29,7 @@ from mcp_queue.domain.execution.retry import (
 )
 from mcp_queue.domain.task import MAX_REASON_BYTES, Task, cut_reason
 from tests.support.clock import HOUR, MINUTE, NOW, SECOND, START
-from tests.support.json_values import TASKS
+from tests.support.strategies import TASKS
 
 DURATIONS = st.timedeltas(NOW, timedelta(days=365))
 BACKOFFS = st.builds(

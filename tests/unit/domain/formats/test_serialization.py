@@ -12,7 +12,7 @@ from mcp_queue.domain.errors import InvalidTaskError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer, MessageFacts, format_time, parse_time
 from mcp_queue.domain.task import Task
 from tests.support.clock import START
-from tests.support.json_values import JSON_VALUES, TASKS, TIMES
+from tests.support.strategies import JSON_VALUES, TASKS, TIMES
 
 SERIALIZER = JsonTaskSerializer()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcp_queue.domain.errors import MalformedJsonError
 from mcp_queue.domain.formats.strict_json import MAX_DEPTH, MAX_VALUES, check_size, dumps, loads
 from mcp_queue.domain.task import JsonValue
-from tests.support.json_values import JSON_VALUES, NUMBERS
+from tests.support.strategies import JSON_VALUES, NUMBERS
 
 
 @given(JSON_VALUES)

@@ -10,8 +10,9 @@ from mcp_queue.domain.errors import BackendUnavailableError, QueueError
 from mcp_queue.domain.task import Task
 from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import NOW
-from tests.support.gateway import GatewayKit, make_spec
-from tests.support.http import JSON_TYPE, Answer, call
+from tests.support.gateway import GatewayKit
+from tests.support.http.application import JSON_TYPE, Answer, call
+from tests.support.tasks import make_spec
 
 BATCH = "/v1/queues/tasks/tasks/batch"
 NDJSON_TYPE = {"Content-Type": "application/x-ndjson"}

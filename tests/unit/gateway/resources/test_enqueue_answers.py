@@ -15,7 +15,7 @@ from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskView
 from mcp_queue.gateway.resources.tasks.views import batch_answer, enqueued_answer, enqueued_body
 from mcp_queue.services.enqueueing.submission import Enqueued, Replayed
 from tests.support.clock import HOUR, START
-from tests.support.ledger import a_task
+from tests.support.tasks import a_task
 
 PLAIN = Enqueued(task=a_task("t"), status=TaskStatus.QUEUED, visibility_timeout=timedelta(minutes=5))
 FULL = Enqueued(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit
-from tests.support.http import JSON_TYPE, Answer, call
+from tests.support.http.application import JSON_TYPE, Answer, call
 
 TASKS = "/v1/queues/tasks/tasks"
 TASK_ID = "019b76da-a800-7000-8000-000000000001"

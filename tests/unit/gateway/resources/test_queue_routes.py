@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit
-from tests.support.http import call
+from tests.support.http.application import call
 
 
 async def test_queue_shows_how_it_is_configured(kit: GatewayKit) -> None:

@@ -9,7 +9,7 @@ from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableEr
 from mcp_queue.gateway.application import create_service_app
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from tests.support.gateway import GatewayKit
-from tests.support.http import call
+from tests.support.http.application import call
 
 
 async def answers() -> None:

@@ -12,8 +12,9 @@ from mcp_queue.domain.task import Task
 from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.server.admission import AdmissionMiddleware
 from mcp_queue.testing import InMemoryQueue
-from tests.support.gateway import GatewayKit, make_spec
-from tests.support.http import JSON_TYPE, Answer, call
+from tests.support.gateway import GatewayKit
+from tests.support.http.application import JSON_TYPE, Answer, call
+from tests.support.tasks import make_spec
 
 TASKS = "/v1/queues/tasks/tasks"
 BATCH = f"{TASKS}/batch"

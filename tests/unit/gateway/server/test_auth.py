@@ -10,9 +10,8 @@ from mcp_queue.domain.operators.rates import RateLimit
 from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.routing import RawRoute
 from tests.support.clock import START
-from tests.support.gateway import GatewayKit
-from tests.support.http import call
-from tests.support.keys import api_key, bearer
+from tests.support.gateway import GatewayKit, api_key, bearer
+from tests.support.http.application import call
 
 TASKS = "/v1/queues/tasks/tasks"
 ORDERS = "/v1/queues/orders/tasks"

@@ -24,18 +24,17 @@ from mcp_queue.services.dead_letters.edits import DeadLetterEdits
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW, SECOND
-from tests.support.consumer import standard
-from tests.support.ledger import a_task
-from tests.support.letters import LetterKit
+from tests.support.dead_letters import DeadLetterKit
+from tests.support.tasks import a_task, standard
 
 ALL = DeadLetterFilter(queue="tasks")
 AS_IT_WAS = DeadLetterEdits()
 
 
 @pytest.fixture
-def kit() -> LetterKit:
+def kit() -> DeadLetterKit:
     """Return queues in memory."""
-    return LetterKit(FakeClock())
+    return DeadLetterKit(FakeClock())
 
 
 class PretendedMover:
@@ -65,16 +64,16 @@ class PretendedMover:
 
 
 @pytest.fixture
-def moving_kit() -> tuple[LetterKit, PretendedMover]:
+def moving_kit() -> tuple[DeadLetterKit, PretendedMover]:
     """Return queues that say to be at SQS, and what moves dead letters back to ``jobs`` there."""
     mover = PretendedMover()
     dlq = standard("dlq", dead_letter_queue=None, backend=Backend.SQS)
-    kit = LetterKit(FakeClock(), movers={"jobs": mover}, spec_of_dlq=dlq)
+    kit = DeadLetterKit(FakeClock(), movers={"jobs": mover}, spec_of_dlq=dlq)
     kit.jobs_dlq._spec = replace(kit.jobs_dlq.spec, backend=Backend.SQS)
     return kit, mover
 
 
-async def test_summary_is_the_count_of_the_queue(kit: LetterKit) -> None:
+async def test_summary_is_the_count_of_the_queue(kit: DeadLetterKit) -> None:
     """Since when nobody can tell without looking."""
     await kit.bury(a_task())
     await kit.bury(a_task(queue="orders"))
@@ -82,7 +81,7 @@ async def test_summary_is_the_count_of_the_queue(kit: LetterKit) -> None:
     assert ("tasks", 1, None) == (summary.queue, summary.waiting, summary.oldest_failed_at)
 
 
-async def test_list_is_a_sample_that_says_so(kit: LetterKit) -> None:
+async def test_list_is_a_sample_that_says_so(kit: DeadLetterKit) -> None:
     """The newest come first; there is no second page to ask for."""
     for number in range(15):
         await kit.bury(a_task(f"t{number:02}"))
@@ -94,7 +93,7 @@ async def test_list_is_a_sample_that_says_so(kit: LetterKit) -> None:
         await kit.unstored().list_dead_letters(ALL, limit=3, cursor="c")
 
 
-async def test_looking_changes_nothing(kit: LetterKit) -> None:
+async def test_looking_changes_nothing(kit: DeadLetterKit) -> None:
     """What was looked at can be received at once, and all of it."""
     for _ in range(12):
         await kit.bury(a_task())
@@ -105,7 +104,7 @@ async def test_looking_changes_nothing(kit: LetterKit) -> None:
     assert (12, 0, 0) == (stats.approximate_messages, stats.inflight_messages, stats.delayed_messages)
 
 
-async def test_list_shows_the_queues_own_dead_letters_and_filters_them(kit: LetterKit) -> None:
+async def test_list_shows_the_queues_own_dead_letters_and_filters_them(kit: DeadLetterKit) -> None:
     """Those that nobody can place are in every view of that dead-letter queue."""
     await kit.bury(a_task("mine"), reason="it timed out")
     await kit.bury(a_task("theirs", queue="orders"))
@@ -119,7 +118,7 @@ async def test_list_shows_the_queues_own_dead_letters_and_filters_them(kit: Lett
     assert [1] == [dead_letter.attempts for dead_letter in filtered.dead_letters]
 
 
-async def test_one_comes_with_its_payload(kit: LetterKit) -> None:
+async def test_one_comes_with_its_payload(kit: DeadLetterKit) -> None:
     """Attempts are what the message itself counts."""
     await kit.bury(a_task("other"))
     await kit.bury(a_task("t", payload={"n": 1}, retry_count=2))
@@ -131,7 +130,7 @@ async def test_one_comes_with_its_payload(kit: LetterKit) -> None:
     assert 2 == (await kit.dlq.stats()).approximate_messages
 
 
-async def test_one_is_sent_and_then_taken_out(kit: LetterKit) -> None:
+async def test_one_is_sent_and_then_taken_out(kit: DeadLetterKit) -> None:
     """It goes back as the next generation, edited."""
     await kit.bury(a_task("t", type="job", payload=1, retry_count=2, metadata={"a": "1"}))
     edits = DeadLetterEdits.model_validate({"payload": 2})
@@ -142,7 +141,7 @@ async def test_one_is_sent_and_then_taken_out(kit: LetterKit) -> None:
     assert 0 == await kit.depth("tasks")
 
 
-async def test_one_that_cannot_be_sent_stays(kit: LetterKit) -> None:
+async def test_one_that_cannot_be_sent_stays(kit: DeadLetterKit) -> None:
     """Its dead letter is still there, for everybody to see."""
     await kit.bury(a_task("t"))
     kit.tasks.refusals = {"t": QueueFullError()}
@@ -151,7 +150,7 @@ async def test_one_that_cannot_be_sent_stays(kit: LetterKit) -> None:
     assert 1 == (await kit.dlq.stats()).approximate_messages
 
 
-async def test_many_are_taken_out_page_by_page(kit: LetterKit) -> None:
+async def test_many_are_taken_out_page_by_page(kit: DeadLetterKit) -> None:
     """Letters of others, and those that the filter does not mean, stay."""
     for number in range(25):
         await kit.bury(a_task(f"t{number}"), reason="timeout" if number % 5 else "gone")
@@ -165,7 +164,7 @@ async def test_many_are_taken_out_page_by_page(kit: LetterKit) -> None:
     assert (0, 25) == (await kit.depth("tasks"), await kit.depth("orders"))
 
 
-async def test_what_is_refused_is_told_of_and_stays(kit: LetterKit) -> None:
+async def test_what_is_refused_is_told_of_and_stays(kit: DeadLetterKit) -> None:
     """A body that is no task can only be deleted."""
     kit.jobs_dlq._add("{oops", {}, None)
     await kit.bury(a_task("no", queue="jobs"))
@@ -180,7 +179,7 @@ async def test_what_is_refused_is_told_of_and_stays(kit: LetterKit) -> None:
     assert 2 == (await kit.jobs_dlq.stats()).approximate_messages
 
 
-async def test_outage_ends_it_early(kit: LetterKit) -> None:
+async def test_outage_ends_it_early(kit: DeadLetterKit) -> None:
     """Where nothing was sent the caller is told to try later; else, what was."""
     for number in range(20):
         await kit.bury(a_task(f"t{number:02}"))
@@ -194,7 +193,7 @@ async def test_outage_ends_it_early(kit: LetterKit) -> None:
     assert 10 == (await kit.dlq.stats()).approximate_messages
 
 
-async def test_look_ends_where_it_would_hide_too_much(kit: LetterKit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_look_ends_where_it_would_hide_too_much(kit: DeadLetterKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither many messages nor large ones are held in memory without a bound."""
     for number in range(30):
         await kit.bury(a_task(f"t{number}", payload="x" * 1000))
@@ -205,7 +204,7 @@ async def test_look_ends_where_it_would_hide_too_much(kit: LetterKit, monkeypatc
 
 
 async def test_dead_letter_that_cannot_be_shown_again_comes_back_by_itself(
-    kit: LetterKit, monkeypatch: pytest.MonkeyPatch
+    kit: DeadLetterKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease ends; nobody is told of an error for it."""
 
@@ -222,7 +221,7 @@ async def test_dead_letter_that_cannot_be_shown_again_comes_back_by_itself(
     assert 1 == len(await kit.sent("tasks"))
 
 
-async def test_one_is_deleted(kit: LetterKit) -> None:
+async def test_one_is_deleted(kit: DeadLetterKit) -> None:
     """It is gone, and nothing else."""
     await kit.bury(a_task("t"))
     await kit.bury(a_task("other"))
@@ -234,7 +233,7 @@ async def test_one_is_deleted(kit: LetterKit) -> None:
         await kit.unstored().delete("tasks", "t", "ann")
 
 
-async def test_purge_empties_a_dead_letter_queue_of_its_own(kit: LetterKit) -> None:
+async def test_purge_empties_a_dead_letter_queue_of_its_own(kit: DeadLetterKit) -> None:
     """One that others share cannot be emptied without sorting it, which takes the ledger."""
     await kit.bury(a_task(queue="jobs"))
     assert 1 == await kit.unstored().purge("jobs", "ann")
@@ -242,7 +241,7 @@ async def test_purge_empties_a_dead_letter_queue_of_its_own(kit: LetterKit) -> N
         await kit.unstored().purge("tasks", "ann")
 
 
-async def test_rate_needs_somebody_who_keeps_it(kit: LetterKit) -> None:
+async def test_rate_needs_somebody_who_keeps_it(kit: DeadLetterKit) -> None:
     """Redrives in the background are remembered by the ledger."""
     unstored = kit.unstored()
     with pytest.raises(LedgerDisabledError):
@@ -252,7 +251,7 @@ async def test_rate_needs_somebody_who_keeps_it(kit: LetterKit) -> None:
             await call("0198")
 
 
-async def test_queue_without_dead_letter_queue_has_no_letters(kit: LetterKit) -> None:
+async def test_queue_without_dead_letter_queue_has_no_letters(kit: DeadLetterKit) -> None:
     """There is nothing to look into."""
     alone = kit._queue(standard("alone", dead_letter_queue=None))
     kit.sources = DeadLetterTopology({"alone": alone}, {})
@@ -260,7 +259,9 @@ async def test_queue_without_dead_letter_queue_has_no_letters(kit: LetterKit) ->
         await kit.unstored().list_dead_letters(DeadLetterFilter(queue="alone"), limit=1)
 
 
-async def test_all_dead_letters_are_moved_by_the_backend_itself(moving_kit: tuple[LetterKit, PretendedMover]) -> None:
+async def test_all_dead_letters_are_moved_by_the_backend_itself(
+    moving_kit: tuple[DeadLetterKit, PretendedMover],
+) -> None:
     """It does so in the background, and can be watched and stopped like any redrive."""
     kit, mover = moving_kit
     unstored = kit.unstored()
@@ -276,7 +277,7 @@ async def test_all_dead_letters_are_moved_by_the_backend_itself(moving_kit: tupl
 
 
 async def test_backend_cannot_tell_dead_letters_of_several_queues_apart(
-    moving_kit: tuple[LetterKit, PretendedMover],
+    moving_kit: tuple[DeadLetterKit, PretendedMover],
 ) -> None:
     """All of them at once is impossible; those of a filter are taken out one by one."""
     kit, _ = moving_kit

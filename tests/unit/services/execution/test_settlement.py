@@ -16,9 +16,10 @@ from mcp_queue.services.execution.admission import Admitter, Attempt, Received
 from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND
-from tests.support.consumer import CountingMetrics, RecordingLog, standard
-from tests.support.queues import make_task
-from tests.support.strict_sqs import StrictWorld
+from tests.support.consumer import RecordingLog
+from tests.support.metrics import CountingMetrics
+from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.tasks import a_task, standard
 
 
 class Settling:
@@ -40,7 +41,7 @@ class Settling:
 
 async def receive(queue: InMemoryQueue) -> Received:
     """Put a task into the queue and receive it."""
-    await queue.enqueue(make_task())
+    await queue.enqueue(a_task("t-1"))
     (delivery,) = await queue.receive(1, NOW)
     return Received(queue, delivery)
 

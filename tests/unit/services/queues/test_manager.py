@@ -1,6 +1,5 @@
 """The gateway's only door to queues."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from mcp_queue.domain.errors import (
     QueueError,
     QueueNotFoundError,
 )
-from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueKind, QueueSpec, QueueStats
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.services.enqueueing.request import BatchTask, NewTask
@@ -23,11 +21,10 @@ from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.producing import ProducerQueue
 from mcp_queue.services.queues.purges import Purges
-from mcp_queue.testing import FakeClock, InMemoryQueue
-from tests.support.clock import HOUR, MINUTE, NOW
-from tests.support.gateway import GatewayKit, make_spec
-from tests.support.ledger import LedgerHarness, a_task
-from tests.support.sqs_like import SqsLike
+from mcp_queue.testing import InMemoryQueue
+from tests.support.clock import HOUR, NOW
+from tests.support.gateway import GatewayKit
+from tests.support.tasks import make_spec
 
 
 @pytest.fixture
@@ -192,38 +189,6 @@ async def test_stats_set_the_gauges(kit: GatewayKit) -> None:
     assert 1 == kit.registry.get_sample_value("mcp_queue_depth", {"queue": "tasks"})
 
 
-async def test_age_comes_from_the_ledger_where_the_backend_does_not_tell(harness: LedgerHarness) -> None:
-    """It is that of the oldest task that waits; nobody knows it while the ledger is down, or where nothing waits."""
-    kit = GatewayKit(harness=harness, extra={"quiet": _Ageless(make_spec("quiet"), clock=harness.clock)})
-    assert (await kit.manager.stats("quiet")).oldest_message_age is None
-    await put(kit.manager, "quiet", NewTask(type="a"))
-    await harness.clock.advance(HOUR)
-    await put(kit.manager, "quiet", NewTask(type="a"))
-    assert HOUR == (await kit.manager.stats("quiet")).oldest_message_age
-    harness.ledger._database.set_away("the test says so")
-    assert (await kit.manager.stats("quiet")).oldest_message_age is None
-
-
-async def test_age_of_what_the_ledger_does_not_know_is_unknown(harness: LedgerHarness) -> None:
-    """Others may put messages into the queue."""
-    queue = _Ageless(make_spec("quiet"), clock=harness.clock)
-    kit = GatewayKit(harness=harness, extra={"quiet": queue})
-    await queue.enqueue(a_task(queue="quiet"))
-    assert (await kit.manager.stats("quiet")).oldest_message_age is None
-
-
-async def test_purge_ends_what_waits(harness: LedgerHarness) -> None:
-    """The ledger says of purged tasks, and of those it holds, that they were canceled; of later ones nothing."""
-    queue = SqsLike(harness.clock, "far", fifo=False)
-    kit = GatewayKit(harness=harness, extra={"far": queue})
-    earlier = [await put(kit.manager, "far", NewTask(type="a", delay=delay)) for delay in (None, HOUR)]
-    await harness.clock.advance(MINUTE)
-    await kit.manager.purge("far")
-    later = await put(kit.manager, "far", NewTask(type="a"))
-    views = [await kit.records.get(enqueued.task.id) for enqueued in (*earlier, later)]
-    assert ["canceled", "canceled", "queued"] == [record.view.status for record in views]
-
-
 def test_task_can_be_made_without_a_place(kit: GatewayKit) -> None:
     """By the rules of its queue, which has to take tasks."""
     assert ("tasks", 3) == ((made := kit.manager.make("tasks", NewTask(type="a"))).queue, made.max_retries)
@@ -236,16 +201,6 @@ def test_task_can_be_made_without_a_place(kit: GatewayKit) -> None:
 def test_backends_are_told_apart(kit: GatewayKit) -> None:
     """One queue stands for its whole backend."""
     assert ["memory"] == list(kit.manager.backends())
-
-
-class _Ageless(InMemoryQueue):
-    """A queue whose backend does not know how old its messages are."""
-
-    def __init__(self, spec: QueueSpec, clock: FakeClock) -> None:
-        super().__init__(spec, clock=clock, serializer=JsonTaskSerializer())
-
-    async def stats(self) -> QueueStats:
-        return replace(await super().stats(), oldest_message_age=None)
 
 
 class _Forgetful(InMemoryQueue):

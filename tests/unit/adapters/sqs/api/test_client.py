@@ -13,8 +13,8 @@ from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, SqsClie
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.clock import NOW
-from tests.support.sqs import CountedCalls
-from tests.support.strict_sqs import client_error
+from tests.support.metrics import CountedCalls
+from tests.support.sqs.strict_server import client_error
 
 # A wait whose deadline is over before it begins: what hangs is noticed at once.
 OVER = -POLL_GRACE

@@ -21,7 +21,7 @@ from mcp_queue.domain.errors import (
     RateLimitedError,
     VisibilityTimeoutError,
 )
-from tests.support.strict_sqs import client_error
+from tests.support.sqs.strict_server import client_error
 
 
 def modelled_codes() -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 from mcp_queue.adapters.sqs.setup.apply import QueueDefaults, QueueProvisioner, differences, wanted_attributes
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.queues import QueueKind
-from tests.support.sqs import sqs_spec
-from tests.support.strict_sqs import StrictWorld
+from tests.support.sqs.client import sqs_spec
+from tests.support.sqs.strict_queues import StrictWorld
 
 ARN = "arn:aws:sqs:us-east-1:111122223333:"
 TASKS = sqs_spec("tasks", "tasks", dead_letter_queue="dlq", visibility_timeout=timedelta(seconds=30))

@@ -7,8 +7,9 @@ import pytest
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, RedrivePolicy, resolve, warnings_of
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.queues import QueueKind
-from tests.support.sqs import sqs_spec
-from tests.support.strict_sqs import StrictWorld, client_error
+from tests.support.sqs.client import sqs_spec
+from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.sqs.strict_server import client_error
 
 ARN = "arn:aws:sqs:us-east-1:111122223333:"
 
