@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_queue.adapters.sqs.setup.apply import QueueDefaults, wanted_attributes
+from mcp_queue.adapters.sqs.setup.apply import AttributeDefaults, wanted_attributes
 from mcp_queue.config import load_settings
 from mcp_queue.domain.queues import QueueKind, QueueSpec
 from tests.support.terraform.files import MODULE, Body, Directory
@@ -27,7 +27,7 @@ _OF_TASK_QUEUES = {"VisibilityTimeout", "ReceiveMessageWaitTimeSeconds", "Dedupl
 def test_a_task_queue_is_the_same(kind: QueueKind) -> None:
     """Every attribute but the encryption, for which Terraform makes a key of its own."""
     spec = default_spec(kind)
-    wanted = wanted_attributes(spec, "dlq", QueueDefaults(kms_key="key"))
+    wanted = wanted_attributes(spec, "dlq", AttributeDefaults(kms_key="key"))
     arguments = terraform_queue("tasks")
     fifo = kind is QueueKind.FIFO
 
@@ -44,7 +44,7 @@ def test_a_task_queue_is_the_same(kind: QueueKind) -> None:
 def test_a_dead_letter_queue_is_the_same(kind: QueueKind) -> None:
     """It keeps messages of the same size for the same time."""
     spec = replace(default_spec(kind), dead_letter_queue=None)
-    wanted = wanted_attributes(spec, None, QueueDefaults(kms_key="key"))
+    wanted = wanted_attributes(spec, None, AttributeDefaults(kms_key="key"))
     arguments = terraform_queue("dead_letters")
 
     compared = wanted.keys() - _OF_TASK_QUEUES - {"KmsMasterKeyId"}

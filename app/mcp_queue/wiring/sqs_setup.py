@@ -8,7 +8,7 @@ from datetime import timedelta
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.api.client import ClientFactory
 from mcp_queue.adapters.sqs.backend import SqsBackend
-from mcp_queue.adapters.sqs.setup.apply import Plan, QueueDefaults, apply_queues
+from mcp_queue.adapters.sqs.setup.apply import AttributeDefaults, Plan, apply_queues
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.errors import QueueError, QueueSetupError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
@@ -29,7 +29,7 @@ async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
     specs = _at_sqs(settings)
     if not specs:
         raise QueueSetupError("no queue is at SQS: set SQS_QUEUE_URL and SQS_DLQ_URL, or a url in the file")
-    defaults = QueueDefaults(wait_time=settings.sqs.wait_time, kms_key=settings.sqs.kms_key, tags=settings.sqs.tags)
+    defaults = AttributeDefaults(wait_time=settings.sqs.wait_time, kms_key=settings.sqs.kms_key, tags=settings.sqs.tags)
     clients = ClientFactory(
         region=settings.sqs.region, endpoint_url=settings.sqs.endpoint_url, metrics=_metrics(), clock=SystemClock()
     )

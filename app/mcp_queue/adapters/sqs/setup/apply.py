@@ -24,7 +24,7 @@ Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueDefaults:
+class AttributeDefaults:
     """The attributes of every queue. Without ``kms_key`` queues are encrypted by keys that SQS owns."""
 
     wait_time: timedelta = limits.MAX_WAIT
@@ -59,7 +59,7 @@ class _ExistingQueue:
 
 
 async def apply_queues(
-    specs: Sequence[QueueSpec], defaults: QueueDefaults, clients: ClientFactory, *, dry_run: bool
+    specs: Sequence[QueueSpec], defaults: AttributeDefaults, clients: ClientFactory, *, dry_run: bool
 ) -> list[Plan]:
     """Create or correct the queues of ``specs``, which all lie at SQS; return what was, or would be, done.
 
@@ -83,7 +83,7 @@ async def apply_queues(
 class QueueProvisioner:
     """Reads all queues, then changes them one by one."""
 
-    def __init__(self, client: SqsClient, specs: Sequence[QueueSpec], defaults: QueueDefaults) -> None:
+    def __init__(self, client: SqsClient, specs: Sequence[QueueSpec], defaults: AttributeDefaults) -> None:
         self._client = client
         self._specs = {spec.name: spec for spec in specs}
         self._defaults = defaults
@@ -169,7 +169,7 @@ class QueueProvisioner:
         return f"to {names.get(policy.target_arn, policy.target_arn)} after {policy.max_receive_count} receives"
 
 
-def wanted_attributes(spec: QueueSpec, target: str | None, defaults: QueueDefaults) -> dict[str, str]:
+def wanted_attributes(spec: QueueSpec, target: str | None, defaults: AttributeDefaults) -> dict[str, str]:
     """Return the attributes of ``spec``'s queue, whose messages SQS moves to ``target``."""
     holds_dead_letters = spec.dead_letter_queue is None
     wanted = {

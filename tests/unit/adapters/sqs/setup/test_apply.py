@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_queue.adapters.sqs.setup.apply import QueueDefaults, QueueProvisioner, differences, wanted_attributes
+from mcp_queue.adapters.sqs.setup.apply import AttributeDefaults, QueueProvisioner, differences, wanted_attributes
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.queues import QueueKind
 from tests.support.sqs.client import sqs_spec
@@ -25,7 +25,7 @@ class TestWanted:
 
     def test_a_task_queue_follows_its_configuration(self) -> None:
         """Lease, long poll and redrive policy; SQS owns the keys."""
-        wanted = wanted_attributes(TASKS, f"{ARN}dlq", QueueDefaults(wait_time=timedelta(seconds=5)))
+        wanted = wanted_attributes(TASKS, f"{ARN}dlq", AttributeDefaults(wait_time=timedelta(seconds=5)))
 
         redrive = {"deadLetterTargetArn": f"{ARN}dlq", "maxReceiveCount": 3}
         assert redrive == json.loads(wanted.pop("RedrivePolicy"))
@@ -40,20 +40,20 @@ class TestWanted:
 
     def test_a_dead_letter_queue_keeps_what_it_gets_as_long_as_sqs_can(self) -> None:
         """It moves nothing on."""
-        wanted = wanted_attributes(sqs_spec("dlq", "dlq"), None, QueueDefaults())
+        wanted = wanted_attributes(sqs_spec("dlq", "dlq"), None, AttributeDefaults())
 
         assert "1209600" == wanted["MessageRetentionPeriod"]
         assert "RedrivePolicy" not in wanted
 
     def test_a_fifo_queue_has_high_throughput(self) -> None:
         """Its limits hold for each group."""
-        wanted = wanted_attributes(sqs_spec("orders", "orders.fifo"), None, QueueDefaults())
+        wanted = wanted_attributes(sqs_spec("orders", "orders.fifo"), None, AttributeDefaults())
 
         assert ("messageGroup", "perMessageGroupId") == (wanted["DeduplicationScope"], wanted["FifoThroughputLimit"])
 
     def test_a_key_of_ones_own_takes_the_place_of_sqs_own(self) -> None:
         """SQS takes one kind of encryption."""
-        wanted = wanted_attributes(TASKS, None, QueueDefaults(kms_key="alias/tasks"))
+        wanted = wanted_attributes(TASKS, None, AttributeDefaults(kms_key="alias/tasks"))
 
         assert "alias/tasks" == wanted["KmsMasterKeyId"]
         assert "SqsManagedSseEnabled" not in wanted
@@ -64,21 +64,21 @@ class TestDifferences:
 
     def test_nothing_is_set_that_is_as_wanted(self) -> None:
         """A redrive policy is compared by its meaning: emulators write its count as a text."""
-        wanted = wanted_attributes(TASKS, f"{ARN}dlq", QueueDefaults())
+        wanted = wanted_attributes(TASKS, f"{ARN}dlq", AttributeDefaults())
         found = {**wanted, "RedrivePolicy": policy(f"{ARN}dlq", "3"), "DelaySeconds": "0"}
 
         assert {} == differences(wanted, found)
 
     def test_only_what_differs_is_set(self) -> None:
         """The rest belongs to whoever set it."""
-        wanted = wanted_attributes(TASKS, f"{ARN}dlq", QueueDefaults())
+        wanted = wanted_attributes(TASKS, f"{ARN}dlq", AttributeDefaults())
         found = {**wanted, "RedrivePolicy": policy(f"{ARN}other", 3), "VisibilityTimeout": "31", "DelaySeconds": "9"}
 
         assert {"VisibilityTimeout", "RedrivePolicy"} == differences(wanted, found).keys()
 
     def test_a_longer_retention_is_left_alone(self) -> None:
         """Shortening it would delete messages."""
-        wanted = wanted_attributes(TASKS, None, QueueDefaults())
+        wanted = wanted_attributes(TASKS, None, AttributeDefaults())
 
         assert {} == differences(wanted, {**wanted, "MessageRetentionPeriod": "1209600"})
         shorter = {**wanted, "MessageRetentionPeriod": "60"}
@@ -86,7 +86,7 @@ class TestDifferences:
 
     def test_a_queue_with_a_key_keeps_it(self) -> None:
         """No key in the configuration is no wish for weaker encryption."""
-        wanted = wanted_attributes(TASKS, None, QueueDefaults())
+        wanted = wanted_attributes(TASKS, None, AttributeDefaults())
         found = {name: value for name, value in wanted.items() if name != "SqsManagedSseEnabled"}
 
         assert {} == differences(wanted, {**found, "KmsMasterKeyId": "alias/theirs"})
@@ -99,6 +99,6 @@ async def test_a_queue_of_another_kind_is_left_alone_and_so_are_the_others() -> 
     specs = [sqs_spec("tasks", "tasks"), sqs_spec("orders", "orders", kind=QueueKind.FIFO)]
 
     with pytest.raises(QueueSetupError, match="queue 'orders': SQS cannot make orders a fifo queue"):
-        await QueueProvisioner(world.client, specs, QueueDefaults()).run(dry_run=False)
+        await QueueProvisioner(world.client, specs, AttributeDefaults()).run(dry_run=False)
 
     assert [] == world.sqs.made("CreateQueue")
