@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter
@@ -25,8 +26,9 @@ from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.enqueueing.submission import Submission
 from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.queues.stats import only_queued
 from mcp_queue.testing import FakeClock, InMemoryQueue
-from tests.support.clock import START
+from tests.support.clock import MINUTE, START
 from tests.support.ledger import ledger_harness
 from tests.support.metrics import CountingMetrics, DeadLetterCounts
 from tests.support.queues.doubles import FailingQueue
@@ -45,13 +47,12 @@ class DeadLetterKit:
     clock: FakeClock
     ledger: Ledger | None = None
     movers: Mapping[str, MessageMover] = field(default_factory=dict)
-    spec_of_dlq: QueueSpec = field(default_factory=lambda: standard("dlq", dead_letter_queue=None))
 
     def __post_init__(self) -> None:
         """Put everything together."""
         self.metrics = DeadLetterCounts()
         self.dlq, self.jobs_dlq = (
-            self._queue(self.spec_of_dlq),
+            self._queue(standard("dlq", dead_letter_queue=None)),
             self._queue(standard("jobs-dlq", dead_letter_queue=None)),
         )
         self.tasks = self._queue(standard(), self.dlq)
@@ -60,33 +61,34 @@ class DeadLetterKit:
         self.queues = {
             queue.spec.name: queue for queue in (self.tasks, self.orders, self.jobs, self.dlq, self.jobs_dlq)
         }
-        self.purges = Purges(["tasks"], None, self.clock)
+        ledger = self.ledger or NoLedger(self.clock)
+        self.purges = Purges({"tasks": MINUTE}, NoLedger(self.clock).queues, self.clock)
         self.sources = DeadLetterTopology(self.queues, self.queues)
         self.sender = RedriveSender(purges=self.purges, metrics=self.metrics)
         numbers = count(1)
         counted = CountingMetrics()
         self.manager = QueueManager(
             self.queues,
-            pauses={},
+            pauses=dict.fromkeys(self.queues, ledger.queues),
             rules=RULES,
             clock=self.clock,
             metrics=counted,
             random_bits=lambda _: next(numbers),
-            submission=Submission(None, clock=self.clock, metrics=counted),
+            submission=Submission(counted),
             purges=self.purges,
-            stored_dead_letters=None if self.ledger is None else counting(self.ledger.dead_letters, self.sources),
+            store=NoLedger(self.clock).tasks,
+            dead_letters=only_queued if self.ledger is None else counting(self.ledger.dead_letters, self.sources),
         )
         self._numbers = numbers
 
     def stored(self) -> tuple[LedgerDeadLetters, RedriveRunner]:
         """Return the dead letters of the ledger, and what redrives many of them."""
         assert self.ledger is not None, "the kit has a ledger"
-        dead_letters, jobs = self.ledger.dead_letters, self.ledger.redrives
-        redriver = Redriver(dead_letters, self.sender)
-        runner = RedriveRunner(jobs, dead_letters, redriver, self.sources, clock=self.clock, random=lambda: 1.0)
+        redriver = Redriver(self.ledger.dead_letters, self.sources, self.sender)
+        runner = RedriveRunner(self.ledger.redrives, redriver, clock=self.clock, random=lambda: 1.0)
         stored = LedgerDeadLetters(
-            dead_letters,
-            jobs,
+            self.ledger.dead_letters,
+            self.ledger.redrives,
             self.ledger.tasks,
             self.sources,
             redriver,

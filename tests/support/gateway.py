@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from mcp_queue.adapters.cron import next_tick
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.enqueueing.payloads import common_payloads
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
@@ -31,16 +32,16 @@ from mcp_queue.services.operators.audit import Auditor
 from mcp_queue.services.operators.destinations import DestinationSwitches
 from mcp_queue.services.operators.task_records import TaskRecords
 from mcp_queue.services.queues.manager import QueueManager
-from mcp_queue.services.queues.priority import PriorityQueue
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.queues.stats import only_queued
 from mcp_queue.services.schedules.schedules import Schedules
 from mcp_queue.telemetry.http_metrics import HttpMetrics
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.testing import FakeClock, InMemoryQueue
 from mcp_queue.testing.pauses import InMemoryPauseSwitch
 from tests.support.clock import START
-from tests.support.ledger import LedgerHarness, enqueue_ledger
+from tests.support.ledger import LedgerHarness, submission_with
 from tests.support.tasks import make_spec
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
@@ -86,7 +87,6 @@ class GatewayKit:
 
     def __post_init__(self) -> None:
         """Build it."""
-        ledger = None if self.harness is None else self.harness.ledger
         self.clock = FakeClock(START) if self.harness is None else self.harness.clock
         self.serializer = JsonTaskSerializer()
         self.metrics = PrometheusMetrics(common_payloads())
@@ -108,10 +108,12 @@ class GatewayKit:
             "dlq": self.dlq,
             **self.extra,
         }
-        switches: dict[str, PauseSwitch] = {"tasks": self.pauses, "orders": self.pauses}
+        ledger = self.ledger = NoLedger(self.clock) if self.harness is None else self.harness.ledger
+        switches: dict[str, PauseSwitch] = dict.fromkeys(self.queues, NoLedger(self.clock).queues)
+        switches |= {"tasks": self.pauses, "orders": self.pauses}
         numbers = count(1)
         rules = EnqueueRules(payload_models=common_payloads(), egress=EgressPolicy())
-        purges, sources = Purges((), None, self.clock), DeadLetterTopology(self.queues, {"dlq": self.dlq})
+        purges, sources = Purges({}, ledger.queues, self.clock), DeadLetterTopology(self.queues, {"dlq": self.dlq})
         self.manager = QueueManager(
             self.queues,
             pauses=switches,
@@ -119,17 +121,15 @@ class GatewayKit:
             clock=self.clock,
             metrics=self.metrics,
             random_bits=lambda _: next(numbers),
-            submission=Submission(
-                None if ledger is None else enqueue_ledger(ledger), clock=self.clock, metrics=self.metrics
-            ),
+            submission=Submission(self.metrics)
+            if isinstance(ledger, NoLedger)
+            else submission_with(ledger, self.clock, self.metrics),
             purges=purges,
-            store=None if ledger is None else ledger.tasks,
-            stored_dead_letters=None if ledger is None else counting(ledger.dead_letters, sources),
+            store=ledger.tasks,
+            dead_letters=only_queued if isinstance(ledger, NoLedger) else counting(ledger.dead_letters, sources),
         )
-        self.records = TaskRecords(None if ledger is None else ledger.tasks, self.queues)
-        self.scheduling = Schedules(
-            None if ledger is None else ledger.schedules, self.manager, next_tick=next_tick, clock=self.clock
-        )
+        self.records = TaskRecords(ledger.tasks, self.queues)
+        self.scheduling = Schedules(ledger.schedules, self.manager, next_tick=next_tick, clock=self.clock)
         self.dead_letters = self._dead_letters(
             sources, RedriveSender(purges=purges, metrics=self.metrics), rules, lambda _: next(numbers)
         )
@@ -155,7 +155,7 @@ class GatewayKit:
             ledger.redrives,
             ledger.tasks,
             sources,
-            Redriver(ledger.dead_letters, sender),
+            Redriver(ledger.dead_letters, sources, sender),
             depth=self._dead_letters_waiting,
             rules=rules,
             clock=self.clock,
@@ -168,14 +168,13 @@ class GatewayKit:
 
     def dependencies(self) -> GatewayDependencies:
         """Return what the gateway needs."""
-        ledger = None if self.harness is None else self.harness.ledger
         return GatewayDependencies(
             manager=self.manager,
             records=self.records,
             scheduling=self.scheduling,
             dead_letters=self.dead_letters,
-            auditor=Auditor(self.audit if ledger is None else ledger.audit, self.clock),
-            destinations=DestinationSwitches(None if ledger is None else ledger.destinations, {"billing"}, self.clock),
+            auditor=Auditor(self.audit or self.ledger.audit, self.clock),
+            destinations=DestinationSwitches(self.ledger.destinations, {"billing"}, self.clock),
             readiness=self.readiness,
             clock=self.clock,
             observe_request=self.observe_request,

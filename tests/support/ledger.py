@@ -12,7 +12,8 @@ from bench.postgres import PostgresServer, postgres_server
 from mcp_queue.adapters.ledger.engine.migrate import migrate
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
 from mcp_queue.adapters.ledger.tables import metadata
-from mcp_queue.services.enqueueing.submission import EnqueueLedger
+from mcp_queue.ports import Clock, Metrics
+from mcp_queue.services.enqueueing.submission import LedgerSubmission
 from mcp_queue.testing import FakeClock
 from tests.support.clock import START
 from tests.support.metrics import LedgerCounts
@@ -21,9 +22,9 @@ _SERVER = pytest.StashKey[PostgresServer]()
 _DATABASE = pytest.StashKey[str]()
 
 
-def enqueue_ledger(ledger: Ledger) -> EnqueueLedger:
-    """Return what enqueueing needs of ``ledger``."""
-    return EnqueueLedger(tasks=ledger.tasks, claims=ledger.claims, held=ledger.held)
+def submission_with(ledger: Ledger, clock: Clock, metrics: Metrics) -> LedgerSubmission:
+    """Return a submission with ``ledger``."""
+    return LedgerSubmission(ledger.tasks, ledger.claims, ledger.held, clock=clock, metrics=metrics)
 
 
 @dataclass(slots=True, kw_only=True)

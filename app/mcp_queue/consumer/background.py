@@ -11,12 +11,12 @@ from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.formats.serialization import format_time
 from mcp_queue.domain.operators.audit import DestinationReport
 from mcp_queue.ports import Clock, Destinations, PauseSwitch, TaskStore
-from mcp_queue.services.periodic import Job
+from mcp_queue.services.periodic import PeriodicJob
 
 logger = logging.getLogger(__name__)
 
 
-def watch_pauses(pool: WorkerPool, switches: Collection[PauseSwitch]) -> Job:
+def watch_pauses(pool: WorkerPool, switches: Collection[PauseSwitch]) -> PeriodicJob:
     """Keep the pool to what operators paused; within 5 s, the time to read the switches included."""
 
     async def watch() -> None:
@@ -25,10 +25,12 @@ def watch_pauses(pool: WorkerPool, switches: Collection[PauseSwitch]) -> Job:
             names |= await switch.paused()
         pool.set_paused(names)
 
-    return Job("watch-pauses", timedelta(seconds=3), watch)
+    return PeriodicJob("watch-pauses", timedelta(seconds=3), watch)
 
 
-def share_destinations(registry: DestinationRegistry, store: Destinations, *, consumer: str, clock: Clock) -> Job:
+def share_destinations(
+    registry: DestinationRegistry, store: Destinations, *, consumer: str, clock: Clock
+) -> PeriodicJob:
     """Keep to the destinations that operators paused, and tell them, as ``consumer``, what is seen of each."""
 
     async def share() -> None:
@@ -36,7 +38,7 @@ def share_destinations(registry: DestinationRegistry, store: Destinations, *, co
         now = clock.now()
         await store.publish([_report(state, consumer, now) for state in registry.snapshot()])
 
-    return Job("share-destinations", timedelta(seconds=5), share)
+    return PeriodicJob("share-destinations", timedelta(seconds=5), share)
 
 
 def _report(state: DestinationState, consumer: str, now: datetime) -> DestinationReport:
@@ -56,7 +58,7 @@ def _report(state: DestinationState, consumer: str, now: datetime) -> Destinatio
     )
 
 
-def watch_depths(names: Collection[str], observe: Callable[[str], Awaitable[object]]) -> Job:
+def watch_depths(names: Collection[str], observe: Callable[[str], Awaitable[object]]) -> PeriodicJob:
     """Have each queue observed, so that its gauges are up to date; one that does not answer holds no other up."""
 
     async def observe_all() -> None:
@@ -66,10 +68,10 @@ def watch_depths(names: Collection[str], observe: Callable[[str], Awaitable[obje
             except QueueError as error:
                 logger.warning("the depth of %s is not known: %s", name, error)
 
-    return Job("watch-depths", timedelta(seconds=15), observe_all)
+    return PeriodicJob("watch-depths", timedelta(seconds=15), observe_all)
 
 
-def watch_cancels(pool: WorkerPool, store: TaskStore) -> Job:
+def watch_cancels(pool: WorkerPool, store: TaskStore) -> PeriodicJob:
     """Cancel running tasks that somebody withdrew."""
 
     async def cancel_withdrawn() -> None:
@@ -78,4 +80,4 @@ def watch_cancels(pool: WorkerPool, store: TaskStore) -> Job:
             for task_id in await store.cancel_requests(running):
                 pool.cancel(task_id)
 
-    return Job("watch-cancels", timedelta(seconds=1), cancel_withdrawn)
+    return PeriodicJob("watch-cancels", timedelta(seconds=1), cancel_withdrawn)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 
-from mcp_queue.domain.dead_letters.reading import dead_letter_of, home_of
+from mcp_queue.domain.dead_letters.reading import dead_letter_of, source_of
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import QueueError, VisibilityTimeoutError
 from mcp_queue.domain.execution.retry import ExponentialBackoff
@@ -96,7 +96,7 @@ class DeadLetterProcessor:
         if not deliveries:
             return
         now, own_name = self._clock.now(), self._queue.spec.name
-        dead_letters = [dead_letter_of(each, home_of(each, self._sources) or own_name, now) for each in deliveries]
+        dead_letters = [dead_letter_of(each, source_of(each, self._sources) or own_name, now) for each in deliveries]
         try:
             await self._store.store_dead_letters(dead_letters)
         except QueueError:

@@ -1,4 +1,4 @@
-"""Queues as data: what is configured, what a backend can do, and what is seen in it."""
+"""Queues as data: their configuration, what their backend can do, and their counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -91,17 +91,27 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueTraits:
-    """What the backend of one queue does by itself.
+    """What the backend of one queue does by itself. The defaults are those of an exact queue with a redrive policy.
 
     ``rewrites``: a rescheduled delivery comes back as the task it was rescheduled with, so that ``retry_count``
     travels in the message. SQS FIFO queues cannot: there the old body comes back.
     ``backend_redrives``: the backend moves a message over ``max_receive_count`` to the dead-letter queue itself.
     ``max_delay``: the longest delay it holds; ``None`` is any, zero none at all.
+    ``reports_duplicates``: ``Accepted.duplicate_of`` names the first task where FIFO deduplication drops a second one.
+    ``purge_time``: how long after a purge it may still drop what arrives, and refuses another purge.
+    ``full_receive_wait``: a receive that waits for less may return nothing although messages are visible.
+    ``moves_all_back``: it moves the messages of a dead-letter queue back by itself, all of them, whatever their source.
+    ``counts_by_source``: where queues share a dead-letter queue, it counts the dead letters of each.
     """
 
     rewrites: bool = True
     backend_redrives: bool = True
     max_delay: timedelta | None = None
+    reports_duplicates: bool = True
+    purge_time: timedelta = timedelta(0)
+    full_receive_wait: timedelta = timedelta(0)
+    moves_all_back: bool = False
+    counts_by_source: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

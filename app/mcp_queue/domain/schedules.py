@@ -1,4 +1,4 @@
-"""Recurring tasks: when a tick of a schedule becomes a task."""
+"""Decides when a tick of a schedule becomes a task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

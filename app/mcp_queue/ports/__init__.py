@@ -9,7 +9,7 @@ from mcp_queue.ports.callbacks import (
     Notifier,
 )
 from mcp_queue.ports.clock import Clock
-from mcp_queue.ports.dead_letters import DeadLetterStore, NotificationOutbox, RedriveJobs
+from mcp_queue.ports.dead_letters import DeadLetterStore, NotificationOutbox, RedriveStore
 from mcp_queue.ports.execution import Admission, AttemptRecord, AttemptStart, ExecutionLog
 from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
 from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
@@ -46,7 +46,7 @@ __all__ = [
     "PayloadStore",
     "Queue",
     "QueueMarks",
-    "RedriveJobs",
+    "RedriveStore",
     "ScheduleStore",
     "Span",
     "TaskStore",

@@ -1,4 +1,4 @@
-"""Dead letters in the ledger, and what is done about them."""
+"""Stores for dead letters, redrives and notices."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ class DeadLetterStore(Protocol):
     """Dead letters: one for each (task id, ``redrive_count``), kept as a tombstone when it is closed."""
 
     async def store_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> Sequence[bool]:
-        """Store dead letters; return for each whether it is new: no late copy, and its task has not ended otherwise."""
+        """Store dead letters; return for each whether it is new: no late copy, and of no task that ended otherwise."""
         ...
 
     async def list_dead_letters(
@@ -59,32 +59,32 @@ class DeadLetterStore(Protocol):
         ...
 
 
-class RedriveJobs(Protocol):
-    """Redrives in the background: any process carries one on when its own is gone."""
+class RedriveStore(Protocol):
+    """Redrives in the background: another process carries one on when its own is gone."""
 
-    async def create(self, job: Redrive) -> None:
-        """Store a job for whoever adopts it first."""
+    async def create(self, redrive: Redrive) -> None:
+        """Store a redrive for the first process that adopts it."""
         ...
 
-    async def get(self, job_id: str) -> Redrive | None:
-        """Return a job and how far it came."""
+    async def get(self, redrive_id: str) -> Redrive | None:
+        """Return a redrive and how far it came."""
         ...
 
     async def adopt(self, lease: timedelta) -> Redrive | None:
-        """Return the oldest running job that nobody works on; nobody else gets it for ``lease``."""
+        """Return the oldest running redrive that is not leased; it is leased for ``lease``."""
         ...
 
-    async def advance(self, job: Redrive, lease: timedelta) -> bool:
-        """Store how far ``job`` came, or that it ended, and hold it on; return false where it was canceled."""
+    async def advance(self, redrive: Redrive, lease: timedelta) -> bool:
+        """Store how far ``redrive`` came, or that it ended, and extend the lease; return false if it was canceled."""
         ...
 
-    async def cancel(self, job_id: str) -> bool:
-        """Stop a job; return false where there is none that runs."""
+    async def cancel(self, redrive_id: str) -> bool:
+        """Stop a redrive; return false where none runs under this id."""
         ...
 
 
 class NotificationOutbox(Protocol):
-    """Which dead letters somebody has yet to be told of."""
+    """Notices of dead letters that are yet to be sent."""
 
     async def gather(self, notifiers: Collection[str], stored_before: datetime) -> int:
         """Turn new dead letters into one notice for each notifier, queue and type; return how many dead letters.
@@ -94,7 +94,7 @@ class NotificationOutbox(Protocol):
         ...
 
     async def due(self, limit: int, lease: timedelta) -> Sequence[DeadLetterNotice]:
-        """Return notices to be sent; nobody else gets them for ``lease``."""
+        """Return notices to be sent, leased for ``lease``."""
         ...
 
     async def settle(self, notice_id: int, retry_at: datetime | None) -> None:

@@ -1,4 +1,4 @@
-"""What operators switch and see, in every process."""
+"""Stores for what operators switch and see, shared by every process."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ class QueueMarks(PauseSwitch, Protocol):
         """Note that a purge begins and return its moment.
 
         Raises:
-            TryLaterError: the last one began less than ``pause`` ago.
+            RateLimitedError: the last one began less than ``pause`` ago.
 
         """
         ...

@@ -1,10 +1,10 @@
-"""What the ledger remembers and holds."""
+"""Stores for tasks, held tasks, idempotency keys and schedules."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from mcp_queue.domain.enqueueing.claims import Answer, Claimed, ClaimOutcome, ClaimRequest
+from mcp_queue.domain.enqueueing.claims import Claimed, ClaimOutcome, ClaimRequest
 from mcp_queue.domain.schedules import Schedule, Tick
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import Page, RecordedTask, TaskFilter
@@ -40,7 +40,7 @@ class TaskStore(Protocol):
         ...
 
     async def cancel_requests(self, task_ids: Collection[str]) -> frozenset[str]:
-        """Return which of these running tasks somebody asked to stop."""
+        """Return which of these running tasks are to be stopped."""
         ...
 
     async def cancel_waiting(self, queue: str, created_before: datetime) -> int:
@@ -52,7 +52,7 @@ class TaskStore(Protocol):
         ...
 
     async def prune(self, ended_before: datetime, failed_before: datetime | None) -> int:
-        """Forget one small batch of what ended, and of dead letters that failed; return how much: 0, none is left."""
+        """Forget one small batch of what ended, and of dead letters that failed; return how many: 0 if none is left."""
         ...
 
 
@@ -64,18 +64,18 @@ class HeldTasks(Protocol):
         ...
 
     async def anything_due(self) -> bool:
-        """Return whether a task or a tick of a schedule is due: one cheap look, for whoever looks every second."""
+        """Return whether a task or a tick of a schedule is due: one cheap query, for callers that ask every second."""
         ...
 
     async def due(
         self, limit: int, lease: timedelta, *, known: Collection[str] | None = None, without: Collection[str] = ()
     ) -> Sequence[Task]:
-        """Return due tasks of the queues ``known``, but not of those ``without``; nobody else gets them for ``lease``.
+        """Return due tasks of the queues ``known``, but not of those ``without``; leased for ``lease``.
 
         Tasks of other queues are left to processes that know those; ``None`` knows all queues.
 
-        Tasks of a group come in the order in which they are due, and none while an earlier one is with somebody
-        else. Whoever crashes before ``promoted`` leaves them to the next.
+        Tasks of a group come in the order in which they are due, and none while an earlier one is leased. A process
+        that crashes before ``promoted`` leaves them to the next.
         """
         ...
 
@@ -83,8 +83,8 @@ class HeldTasks(Protocol):
         """Stop holding tasks that their queue took."""
         ...
 
-    async def give_back(self, task_ids: Collection[str]) -> None:
-        """Let tasks that could not be sent be due again at once."""
+    async def release(self, task_ids: Collection[str]) -> None:
+        """End the lease of tasks that could not be sent: they are due again at once."""
         ...
 
 
@@ -95,8 +95,8 @@ class IdempotencyStore(Protocol):
         """Claim keys for 30 s; outcomes come in the order given. A lapsed claim is taken over with its task id."""
         ...
 
-    async def confirm(self, claims: Sequence[tuple[Claimed, Answer]]) -> None:
-        """Remember what was answered. Returns when it is written or kept for a later try; never raises."""
+    async def confirm(self, claims: Sequence[tuple[Claimed, bytes]]) -> None:
+        """Remember what clients were told. Returns when it is written or kept for a later try; never raises."""
         ...
 
     async def free(self, claims: Sequence[Claimed]) -> None:
@@ -108,10 +108,7 @@ class ScheduleStore(Protocol):
     """Recurring tasks."""
 
     async def put(self, schedule: Schedule) -> bool:
-        """Store a schedule under its name; return whether it is new.
-
-        What of one that it replaces goes on, ``domain.schedules.replacing`` says.
-        """
+        """Store a schedule under its name, by the rules of ``domain.schedules.replacing``; return whether it is new."""
         ...
 
     async def get(self, name: str) -> Schedule | None:

@@ -1,4 +1,4 @@
-"""Jobs that a process does again and again beside its main work."""
+"""Runs periodic jobs beside the main work of a process."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Something to do every ``interval``, counted from the end of the last time."""
+class PeriodicJob:
+    """Work to do every ``interval``, counted from the end of the last run."""
 
     name: str
     interval: timedelta
@@ -23,8 +23,8 @@ class Job:
 
 
 @contextlib.asynccontextmanager
-async def running(jobs: Sequence[Job], clock: Clock) -> AsyncIterator[None]:
-    """Do ``jobs`` while the context is open; one that fails is tried again at its next time."""
+async def running(jobs: Sequence[PeriodicJob], clock: Clock) -> AsyncIterator[None]:
+    """Run ``jobs`` while the context is open; one that fails runs again at its next time."""
     tasks = [asyncio.create_task(_repeat(job, clock), name=job.name) for job in jobs]
     try:
         yield
@@ -34,14 +34,14 @@ async def running(jobs: Sequence[Job], clock: Clock) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _repeat(job: Job, clock: Clock) -> None:
+async def _repeat(job: PeriodicJob, clock: Clock) -> None:
     failure: str | None = None
     while True:
         try:
             await job.do()
             failure = None
         except QueueError as error:
-            # What goes on for hours is said once.
+            # A failure that goes on for hours is logged once.
             if str(error) != failure:
                 failure = str(error)
                 logger.warning("%s failed: %s", job.name, failure)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from mcp_queue.adapters.callbacks.embeddings import OpenAIEmbeddings
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.ledger.ledger import Ledger
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.config import environment
 from mcp_queue.config.settings import Settings
 from mcp_queue.consumer.background import share_destinations, watch_cancels, watch_depths, watch_pauses
@@ -36,7 +36,7 @@ from mcp_queue.services.execution.callbacks import CallbackTimeouts
 from mcp_queue.services.execution.dispatch import TaskDispatcher
 from mcp_queue.services.execution.router import TaskRouter
 from mcp_queue.services.execution.settlement import Settlement
-from mcp_queue.services.periodic import Job, running
+from mcp_queue.services.periodic import PeriodicJob, running
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.services.queues.purges import Purges
 from mcp_queue.telemetry.metrics import PrometheusMetrics
@@ -45,7 +45,13 @@ from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
 from mcp_queue.wiring.process import Signals, exit_immediately, freeze_startup_objects, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
-from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, opened_ledger
+from mcp_queue.wiring.shared_services import (
+    AnyLedger,
+    SharedServices,
+    build_shared_services,
+    ledger_jobs,
+    opened_ledger,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,18 +76,22 @@ async def run_consumer(settings: Settings) -> None:
         _dispatcher(settings, router, traced, clock, metrics) as dispatcher,
     ):
         rules = EnqueueRules(payload_models=known_payloads(router), egress=settings.callbacks.egress)
-        core = build_shared_services(settings, queues, ledger, rules, clock=clock, metrics=metrics)
-        log: ExecutionLog = ExecutionMemory() if ledger is None else ledger.executions
+        services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics)
         polled = _polled_queues(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
-        pool, extender = _pool(settings, polled, clock, metrics, log, dispatcher, deferrals, traced.tracer, core.purges)
+        pool, extender = _pool(
+            settings, polled, clock, metrics, ledger.executions, dispatcher, deferrals, traced.tracer, services.purges
+        )
         readiness = ConsumerReadiness(pool.polled, list(queues.by_name.values()), clock)
-        jobs = _jobs(pool, queues, core, ledger)
-        if ledger is not None:
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        jobs = [
+            *_jobs(pool, queues, services, ledger),
+            share_destinations(destinations, ledger.destinations, consumer=name, clock=clock),
+            *ledger_jobs(settings.ledger, services, queues, ledger, clock=clock, metrics=metrics),
+        ]
+        if not isinstance(ledger, NoLedger):
             readiness.ledger_ok = lambda: ledger.healthy
-            name = f"{socket.gethostname()}:{os.getpid()}"
-            jobs.append(share_destinations(destinations, ledger.destinations, consumer=name, clock=clock))
         # A second signal must not cut short what the ledger still has to write.
         until_all_is_closed.enter_context(signals.heard())
         async with (
@@ -89,7 +99,7 @@ async def run_consumer(settings: Settings) -> None:
             extender.running(pool.lose),
             running(jobs, clock),
             _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,
-            tending_dead_letters(settings, ledger, core, clock=clock, metrics=metrics),
+            tending_dead_letters(settings, ledger, services, clock=clock, metrics=metrics),
         ):
             freeze_startup_objects()
             pool.start()
@@ -106,24 +116,26 @@ async def run_consumer(settings: Settings) -> None:
         exit_immediately()
 
 
-def _jobs(pool: WorkerPool, queues: Queues, core: SharedServices, ledger: Ledger | None) -> list[Job]:
-    switches: set[PauseSwitch] = set(queues.pauses.values())
-    jobs = [watch_depths(queues.public.keys(), core.manager.stats), *core.jobs]
-    if ledger is not None:
-        switches.add(ledger.queues)
-        jobs.append(watch_cancels(pool, ledger.tasks))
-    return [watch_pauses(pool, switches), *jobs]
+def _jobs(pool: WorkerPool, queues: Queues, services: SharedServices, ledger: AnyLedger) -> list[PeriodicJob]:
+    switches: set[PauseSwitch] = {ledger.queues, *queues.pauses.values()}
+    return [
+        watch_pauses(pool, switches),
+        watch_depths(queues.public.keys(), services.manager.stats),
+        watch_cancels(pool, ledger.tasks),
+    ]
 
 
 @contextlib.asynccontextmanager
 async def _dead_letter_processors(
-    settings: Settings, queues: Queues, ledger: Ledger | None, clock: Clock, hurry: asyncio.Event
+    settings: Settings, queues: Queues, ledger: AnyLedger, clock: Clock, hurry: asyncio.Event
 ) -> AsyncIterator[list[DeadLetterProcessor]]:
     """Move dead letters into the ledger while the context is open; without one they stay in their queues."""
+    if isinstance(ledger, NoLedger):
+        yield []
+        return
     processors = []
     async with contextlib.AsyncExitStack() as stack:
-        for name in settings.dead_letter_queues if ledger is not None else ():
-            assert ledger is not None, "only with a ledger there is something to loop over"
+        for name in settings.dead_letter_queues:
             processor = DeadLetterProcessor(
                 queues.by_name[name],
                 sources={spec.public_name for spec in settings.queues if spec.dead_letter_queue == name},

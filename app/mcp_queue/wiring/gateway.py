@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.config import environment
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.operators.keys import ApiKey
@@ -22,12 +23,12 @@ from mcp_queue.telemetry.http_metrics import HttpMetrics
 from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.telemetry.tracing import tracing
-from mcp_queue.wiring.dead_letters import OperatorServices, closed_operator_services, open_operator_services
+from mcp_queue.wiring.dead_letters import OperatorServices, build_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
 from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
-from mcp_queue.wiring.queues import open_queues
+from mcp_queue.wiring.queues import Queues, open_queues
 from mcp_queue.wiring.serving import KeyReader, Server, raise_open_file_limit, reloading_keys, serving_metrics_port
-from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, closed_core, opened_ledger
+from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, ledger_jobs, opened_ledger
 
 logger = logging.getLogger(__name__)
 
@@ -58,23 +59,22 @@ async def gateway_parts(
         open_queues(settings, clock, metrics) as queues,
         opened_ledger(settings, clock, metrics) as ledger,
     ):
-        core = build_shared_services(settings, queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
-        backends = {name: queue.ping for name, queue in core.manager.backends().items()}
-        readiness = GatewayReadiness(backends, {} if ledger is None else {"ledger": ledger.ping})
+        services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
+        backends = {name: queue.ping for name, queue in services.manager.backends().items()}
+        readiness = GatewayReadiness(backends, {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping})
         own_names = {route.name for route in settings.routes if route.name is not None}
-        async with (
-            running(core.jobs, clock),
-            open_operator_services(
-                queues, ledger, core, rules, own_names=own_names, clock=clock, metrics=metrics
-            ) as desk,
-        ):
-            parts = _parts(core, desk, readiness, clock, metrics, limits, authenticator)
+        operators = build_operator_services(
+            queues, ledger, services, rules, own_names=own_names, clock=clock, metrics=metrics
+        )
+        jobs = ledger_jobs(settings.ledger, services, queues, ledger, clock=clock, metrics=metrics)
+        async with running(jobs, clock), operators.redriving:
+            parts = _parts(services, operators, readiness, clock, metrics, limits, authenticator)
             yield replace(parts, render_metrics=lambda: metrics.render(shared))
 
 
 def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
-    core: SharedServices,
-    desk: OperatorServices,
+    services: SharedServices,
+    operators: OperatorServices,
     readiness: GatewayReadiness,
     clock: Clock,
     metrics: PrometheusMetrics,
@@ -82,12 +82,12 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
     authenticator: Authenticator,
 ) -> GatewayDependencies:
     return GatewayDependencies(
-        manager=core.manager,
-        records=core.records,
-        scheduling=core.scheduling,
-        dead_letters=desk.dead_letters,
-        destinations=desk.destinations,
-        auditor=desk.auditor,
+        manager=services.manager,
+        records=services.records,
+        scheduling=services.schedules,
+        dead_letters=operators.dead_letters,
+        destinations=operators.destinations,
+        auditor=operators.auditor,
         readiness=readiness,
         clock=clock,
         observe_request=HttpMetrics(metrics.registry).observe,
@@ -102,11 +102,11 @@ def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own
 def openapi_text() -> str:
     """Return the HTTP contract as YAML. It is the same for every configuration."""
     clock, metrics = SystemClock(), PrometheusMetrics(())
-    core = closed_core(clock, metrics)
-    desk = closed_operator_services(core.purges, clock, metrics)
-    return openapi_yaml(
-        create_app(_parts(core, desk, GatewayReadiness({}), clock, metrics, RequestLimits(), Authenticator()))
-    )
+    queues, ledger, rules = Queues(by_name={}, public={}, pauses={}), NoLedger(clock), EnqueueRules()
+    services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics)
+    operators = build_operator_services(queues, ledger, services, rules, own_names=(), clock=clock, metrics=metrics)
+    parts = _parts(services, operators, GatewayReadiness({}), clock, metrics, RequestLimits(), Authenticator())
+    return openapi_yaml(create_app(parts))
 
 
 async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread: KeyReader) -> None:

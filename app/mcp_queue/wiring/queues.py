@@ -16,8 +16,7 @@ from mcp_queue.config.settings import Settings
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
-from mcp_queue.services.queues.priority import PriorityQueue
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue, leaves
 from mcp_queue.wiring.process import make_directory
 
 logger = logging.getLogger(__name__)
@@ -118,9 +117,8 @@ def _public(spec: QueueSpec, by_name: Mapping[str, Queue]) -> ProducerQueue:
 def _switches(public: Mapping[str, ProducerQueue], embedded: PauseSwitch | None) -> dict[str, PauseSwitch]:
     if embedded is None:
         return {}
-    return {name: embedded for name, queue in public.items() if _on_file(queue)}
-
-
-def _on_file(queue: ProducerQueue) -> bool:
-    leaves = queue.levels.values() if isinstance(queue, PriorityQueue) else [queue]
-    return any(leaf.spec.backend is Backend.SQLITE for leaf in leaves)
+    return {
+        name: embedded
+        for name, queue in public.items()
+        if any(leaf.spec.backend is Backend.SQLITE for leaf in leaves(queue))
+    }

@@ -1,37 +1,42 @@
-"""Opens the ledger, and what the two processes do for it."""
+"""Builds the services that gateway and consumer share, with or without a ledger."""
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mcp_queue.adapters.cron import next_tick
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.adapters.ledger.engine.migrate import migrate
 from mcp_queue.adapters.ledger.ledger import Ledger, open_ledger
-from mcp_queue.config.settings import Settings
-from mcp_queue.domain.queues import Backend
+from mcp_queue.config.settings import LedgerSettings, Settings
 from mcp_queue.ports import Clock, LedgerMetrics, Metrics, Tracer
 from mcp_queue.services.dead_letters.in_ledger import counting
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.services.enqueueing.rules import EnqueueRules
-from mcp_queue.services.enqueueing.submission import EnqueueLedger, Submission
+from mcp_queue.services.enqueueing.submission import LedgerSubmission, Submission
 from mcp_queue.services.operators.retention import Retention, pruning
 from mcp_queue.services.operators.task_records import TaskRecords
-from mcp_queue.services.periodic import Job
+from mcp_queue.services.periodic import PeriodicJob
 from mcp_queue.services.queues.manager import QueueManager
-from mcp_queue.services.queues.purges import Purges, watch_purges
+from mcp_queue.services.queues.purges import Purges, purge_times, watch_purges
+from mcp_queue.services.queues.stats import CountDeadLetters, only_queued
 from mcp_queue.services.schedules.promotion import Promoter
-from mcp_queue.services.schedules.schedules import Schedules, minding_the_time
+from mcp_queue.services.schedules.schedules import Schedules, run_what_is_due
 from mcp_queue.services.tracing import NO_TRACER
 from mcp_queue.wiring.process import make_directory
 from mcp_queue.wiring.queues import Queues
 
+#: The configured ledger, or what stands in for it.
+AnyLedger: TypeAlias = Ledger | NoLedger
+
 
 @contextlib.asynccontextmanager
-async def opened_ledger(settings: Settings, clock: Clock, metrics: LedgerMetrics) -> AsyncIterator[Ledger | None]:
-    """Open the configured ledger; yield ``None`` where there is none."""
+async def opened_ledger(settings: Settings, clock: Clock, metrics: LedgerMetrics) -> AsyncIterator[AnyLedger]:
+    """Open the configured ledger."""
     if settings.ledger.url is None:
-        yield None
+        yield NoLedger(clock)
         return
     make_directory(settings.data_dir, "QUEUE_DATA_DIR")
     async with open_ledger(settings.ledger.url, clock=clock, metrics=metrics) as ledger:
@@ -53,14 +58,13 @@ async def migrate_ledger(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedServices:
-    """What both processes share around the queues: the door to them, and the jobs that either may do."""
+    """The services that both processes have around their queues."""
 
     manager: QueueManager
     records: TaskRecords
-    scheduling: Schedules
+    schedules: Schedules
     purges: Purges
-    sources: DeadLetterTopology
-    jobs: tuple[Job, ...]
+    topology: DeadLetterTopology
 
     async def dead_letters_waiting(self, queue: str) -> int | None:
         """Return how many dead letters of ``queue`` wait for a person."""
@@ -68,82 +72,65 @@ class SharedServices:
 
 
 def build_shared_services(
-    settings: Settings,
     queues: Queues,
-    ledger: Ledger | None,
+    ledger: AnyLedger,
     rules: EnqueueRules,
     *,
     clock: Clock,
     metrics: Metrics,
     tracer: Tracer = NO_TRACER,
 ) -> SharedServices:
-    """Put the manager together, with or without a ledger."""
-    on_sqs = {spec.public_name for spec in settings.queues if spec.backend is Backend.SQS}
-    purges = Purges(on_sqs, None if ledger is None else ledger.queues, clock)
-    doors = None if ledger is None else EnqueueLedger(tasks=ledger.tasks, claims=ledger.claims, held=ledger.held)
-    pauses = {} if ledger is None else dict.fromkeys(queues.public, ledger.queues)
-    sources = DeadLetterTopology(queues.public, queues.by_name)
+    """Put the services together around ``queues`` and ``ledger``."""
+    purges = Purges(purge_times(queues.public), ledger.queues, clock)
+    topology = DeadLetterTopology(queues.public, queues.by_name)
+    if isinstance(ledger, NoLedger):
+        submission: Submission = Submission(metrics)
+        count_dead_letters: CountDeadLetters = only_queued
+    else:
+        submission = LedgerSubmission(ledger.tasks, ledger.claims, ledger.held, clock=clock, metrics=metrics)
+        count_dead_letters = counting(ledger.dead_letters, topology)
     manager = QueueManager(
         queues.public,
-        pauses={**pauses, **queues.pauses},
+        pauses={**dict.fromkeys(queues.public, ledger.queues), **queues.pauses},
         rules=rules,
         clock=clock,
         metrics=metrics,
         random_bits=secrets.randbits,
-        submission=Submission(doors, clock=clock, metrics=metrics),
+        submission=submission,
         purges=purges,
-        store=None if ledger is None else ledger.tasks,
-        stored_dead_letters=None if ledger is None else counting(ledger.dead_letters, sources),
+        store=ledger.tasks,
+        dead_letters=count_dead_letters,
         tracer=tracer,
     )
-    scheduling = Schedules(None if ledger is None else ledger.schedules, manager, next_tick=next_tick, clock=clock)
-    jobs: tuple[Job, ...] = ()
-    if ledger is not None:
-        promoter = Promoter(
-            ledger.held, ledger.dead_letters, queues.public, clock=clock, metrics=metrics, closed=purges.closed
-        )
-        jobs = (
-            *([watch_purges(purges)] if on_sqs else []),
-            minding_the_time(ledger.held, scheduling, promoter.promote),
-            pruning(_retention(settings, ledger, clock)),
-        )
     return SharedServices(
         manager=manager,
-        records=TaskRecords(None if ledger is None else ledger.tasks, queues.public),
-        scheduling=scheduling,
+        records=TaskRecords(ledger.tasks, queues.public),
+        schedules=Schedules(ledger.schedules, manager, next_tick=next_tick, clock=clock),
         purges=purges,
-        sources=sources,
-        jobs=jobs,
+        topology=topology,
     )
 
 
-def closed_core(clock: Clock, metrics: Metrics) -> SharedServices:
-    """Return a core that knows no queue, for whoever only describes the routes."""
-    purges = Purges((), None, clock)
-    manager = QueueManager(
-        {},
-        pauses={},
-        rules=EnqueueRules(),
-        clock=clock,
-        metrics=metrics,
-        random_bits=secrets.randbits,
-        submission=Submission(None, clock=clock, metrics=metrics),
-        purges=purges,
+def ledger_jobs(
+    settings: LedgerSettings,
+    services: SharedServices,
+    queues: Queues,
+    ledger: AnyLedger,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+) -> Sequence[PeriodicJob]:
+    """Return what the processes that share a ledger do for it, each of them."""
+    if isinstance(ledger, NoLedger):
+        return ()
+    promoter = Promoter(
+        ledger.held, ledger.dead_letters, queues.public, clock=clock, metrics=metrics, closed=services.purges.closed
     )
-    return SharedServices(
-        manager=manager,
-        records=TaskRecords(None, {}),
-        scheduling=Schedules(None, manager, next_tick=next_tick, clock=clock),
-        purges=purges,
-        sources=DeadLetterTopology({}, {}),
-        jobs=(),
+    retention = Retention(
+        ledger.tasks, clock=clock, ended=settings.retention, dead_letters=settings.dead_letter_retention
     )
-
-
-def _retention(settings: Settings, ledger: Ledger, clock: Clock) -> Retention:
-    return Retention(
-        ledger.tasks,
-        clock=clock,
-        ended=settings.ledger.retention,
-        dead_letters=settings.ledger.dead_letter_retention,
+    return (
+        *([watch_purges(services.purges)] if purge_times(queues.public) else []),
+        run_what_is_due(ledger.held, services.schedules, promoter.promote),
+        pruning(retention),
     )

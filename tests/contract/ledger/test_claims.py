@@ -7,20 +7,19 @@ import pytest
 
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.enqueueing.claims import (
-    Answer,
     Claimed,
     ClaimKind,
     ClaimOutcome,
     ClaimRequest,
     InProgress,
+    KeyReused,
     Replay,
-    Reused,
 )
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, MINUTE, SECOND
 from tests.support.ledger import LedgerHarness
 
-ANSWER = Answer(202, b'{"id": "\x00\xff"}')
+ANSWER = b'{"id": "\x00\xff"}'
 
 
 def a_request(task_id: str, **members: str) -> ClaimRequest:
@@ -54,11 +53,11 @@ async def test_key_is_not_for_another_request(ledger: Ledger, clock: FakeClock) 
     """Another body under the same key is a mistake, confirmed or not, lapsed or not."""
     claimed = await _claim(ledger, a_request("a"))
     assert isinstance(claimed, Claimed)
-    assert Reused() == await _claim(ledger, a_request("b", request_hash="other"))
+    assert KeyReused() == await _claim(ledger, a_request("b", request_hash="other"))
     await clock.advance(MINUTE)
-    assert Reused() == await _claim(ledger, a_request("c", request_hash="other"))
+    assert KeyReused() == await _claim(ledger, a_request("c", request_hash="other"))
     await ledger.claims.confirm([(claimed, ANSWER)])
-    assert Reused() == await _claim(ledger, a_request("d", request_hash="other"))
+    assert KeyReused() == await _claim(ledger, a_request("d", request_hash="other"))
 
 
 async def test_keys_of_queues_and_kinds_are_apart(ledger: Ledger) -> None:
@@ -106,7 +105,7 @@ async def test_late_answer_of_a_claim_that_was_taken_over_still_counts(ledger: L
     quick = await _claim(ledger, a_request("b"))
     assert isinstance(quick, Claimed)
     await ledger.claims.confirm([(slow, ANSWER)])
-    await ledger.claims.confirm([(quick, Answer(202, b"later"))])
+    await ledger.claims.confirm([(quick, b"later")])
     assert Replay("a", ANSWER) == await _claim(ledger, a_request("c"))
 
 
@@ -142,7 +141,7 @@ async def test_same_key_twice_in_one_batch_has_one_winner(ledger: Ledger) -> Non
     first, second, third, fourth = outcomes
     assert isinstance(first, Claimed)
     assert isinstance(second, InProgress)
-    assert isinstance(third, Reused)
+    assert isinstance(third, KeyReused)
     assert isinstance(fourth, Claimed)
 
 

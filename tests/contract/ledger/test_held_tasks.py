@@ -58,7 +58,7 @@ async def test_task_that_could_not_be_sent_is_due_again_at_once(ledger: Ledger, 
     task = await _held(ledger)
     await clock.advance(MINUTE)
     await _due(ledger)
-    await ledger.held.give_back([task.id])
+    await ledger.held.release([task.id])
     assert [task.id] == await _due(ledger)
 
 
@@ -184,7 +184,7 @@ async def test_nothing_promoted_is_no_statement(ledger: Ledger) -> None:
     """Empty lists are fine."""
     await ledger.held.hold([])
     await ledger.held.promoted([])
-    await ledger.held.give_back([])
+    await ledger.held.release([])
 
 
 async def _held(ledger: Ledger, **members: str) -> Task:

@@ -12,7 +12,7 @@ async def test_each_part_of_the_ledger_is_the_port_it_stands_for(ledger: Ledger)
     held: ports.HeldTasks = ledger.held
     schedules: ports.ScheduleStore = ledger.schedules
     dead_letters: ports.DeadLetterStore = ledger.dead_letters
-    redrives: ports.RedriveJobs = ledger.redrives
+    redrives: ports.RedriveStore = ledger.redrives
     notices: ports.NotificationOutbox = ledger.notices
     queues: ports.QueueMarks = ledger.queues
     destinations: ports.Destinations = ledger.destinations

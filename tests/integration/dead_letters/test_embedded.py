@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter
 from mcp_queue.domain.dead_letters.reading import RedriveOutcome, dead_letter_of, next_generation
@@ -47,7 +48,7 @@ async def test_dead_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
         dead_letters = QueueDeadLetters(
             DeadLetterTopology(queues, queues),
             {},
-            RedriveSender(purges=Purges((), None, clock), metrics=DeadLetterCounts()),
+            RedriveSender(purges=Purges({}, NoLedger(clock).queues, clock), metrics=DeadLetterCounts()),
             depth=depth,
             rules=EnqueueRules(),
             clock=clock,

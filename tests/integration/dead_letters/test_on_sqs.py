@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.adapters.clock import SystemClock
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.adapters.sqs.backend import SqsBackend
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, RedriveStatus
 from mcp_queue.domain.dead_letters.reading import RedriveProgress
@@ -20,7 +21,7 @@ from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
 from mcp_queue.services.dead_letters.redrive import RedriveSender
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.services.enqueueing.rules import EnqueueRules
-from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.queues.purges import Purges, purge_times
 from tests.support.metrics import DeadLetterCounts
 from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
 from tests.support.tasks import a_task
@@ -79,7 +80,9 @@ async def staged(names: Sequence[str] = ("tasks",), *, fifo: bool = False, polic
             return (await queues[name].stats()).dead_letters
 
         clock = SystemClock()
-        sender = RedriveSender(purges=Purges(names, None, clock), metrics=DeadLetterCounts())
+        sender = RedriveSender(
+            purges=Purges(purge_times(queues), NoLedger(clock).queues, clock), metrics=DeadLetterCounts()
+        )
         sources = DeadLetterTopology(queues, queues)
         yield Stage(
             backend,

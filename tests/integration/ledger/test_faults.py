@@ -14,11 +14,10 @@ import pytest
 from sqlalchemy import text
 
 from bench.postgres import PostgresServer
-from mcp_queue.adapters.ledger.engine import database, sqlite
-from mcp_queue.adapters.ledger.engine import write_behind as observations
+from mcp_queue.adapters.ledger.engine import database, sqlite, write_behind
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.adapters.ledger.tasks import executions
-from mcp_queue.domain.enqueueing.claims import Answer, Claimed, ClaimKind, ClaimRequest, Replay
+from mcp_queue.domain.enqueueing.claims import Claimed, ClaimKind, ClaimRequest, Replay
 from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
@@ -78,14 +77,14 @@ async def test_what_was_kept_is_written_when_the_database_is_back(
         server.stop(how)
         await asyncio.gather(*(harness.ledger.tasks.record_enqueued([task]) for task in during))
         await asyncio.gather(*(harness.ledger.executions.record(an_end(task, result=1)) for task in before + during))
-        await harness.ledger.claims.confirm([(claimed, Answer(202, b"first"))])
+        await harness.ledger.claims.confirm([(claimed, b"first")])
         assert 61 == harness.metrics.backlog
         server.start()
         await _comes_back(harness)
         assert (0, 0) == (harness.metrics.backlog, harness.metrics.dropped)
         assert {task.id for task in before + during} == await _completed(harness.ledger)
         [replayed] = await harness.ledger.claims.claim([CLAIM])
-        assert Replay("t", Answer(202, b"first")) == replayed
+        assert Replay("t", b"first") == replayed
 
 
 async def test_connections_that_the_server_ended_cost_no_call(server: PostgresServer, url: str) -> None:
@@ -109,8 +108,8 @@ async def test_database_that_hangs_holds_nobody_up_for_long(
 ) -> None:
     """A caller that only observes goes on after a moment, one that needs an answer fails, and nothing is lost."""
     monkeypatch.setattr(database, "TRANSACTION_LIMIT", SHORT)
-    monkeypatch.setattr(observations, "PATIENCE", SHORT / 4)
-    monkeypatch.setattr(executions, "START_PATIENCE", SHORT / 4)
+    monkeypatch.setattr(write_behind, "MAX_WAIT", SHORT / 4)
+    monkeypatch.setattr(executions, "START_LIMIT", SHORT / 4)
     async with ledger_harness(url) as harness:
         server.freeze()
         try:
@@ -132,7 +131,7 @@ async def test_of_too_much_to_keep_the_oldest_is_dropped_and_counted(
     server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded, however long the database is away."""
-    monkeypatch.setattr(observations, "MAX_KEPT_ROWS", 3)
+    monkeypatch.setattr(write_behind, "MAX_BUFFERED_ROWS", 3)
     async with ledger_harness(url) as harness:
         server.stop()
         tasks = [a_task() for _ in range(5)]
@@ -149,7 +148,7 @@ async def test_large_payloads_count_by_their_size(
     server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound is one of memory, not only of rows."""
-    monkeypatch.setattr(observations, "MAX_KEPT_BYTES", 100_000)
+    monkeypatch.setattr(write_behind, "MAX_BUFFERED_BYTES", 100_000)
     async with ledger_harness(url) as harness:
         server.stop()
         for _ in range(3):

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import mcp_queue.adapters.ledger.engine.migrate as migrations
 from bench.postgres import PostgresServer
+from mcp_queue.adapters.ledger import migrations
 from mcp_queue.adapters.ledger.engine.migrate import migrate, schema_version
 from mcp_queue.adapters.ledger.ledger import open_ledger
 from mcp_queue.adapters.ledger.tables import SCHEMA_VERSION, metadata
@@ -41,7 +41,7 @@ asyncio.run(main(*sys.argv[1:]))
 def test_program_works_with_the_newest_migration() -> None:
     """Whoever adds a migration has to say that the program needs it."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parents[1] / "migrations"))
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     assert SCHEMA_VERSION == ScriptDirectory.from_config(config).get_current_head()
 
 

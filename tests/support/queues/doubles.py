@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
+from mcp_queue.adapters.sqs.api.limits import TRAITS
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
-from mcp_queue.domain.queues import MAX_SQS_DELAY, Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
+from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW
@@ -30,7 +32,7 @@ class SqsLike(InMemoryQueue):
     @property
     def traits(self) -> QueueTraits:
         """What SQS does by itself."""
-        return QueueTraits(max_delay=NOW if self.spec.fifo else MAX_SQS_DELAY, rewrites=not self.spec.fifo)
+        return replace(TRAITS, max_delay=NOW, rewrites=False) if self.spec.fifo else TRAITS
 
     async def enqueue(self, task: Task) -> Accepted:
         """Answer as the test says."""
@@ -53,10 +55,16 @@ class FailingQueue(InMemoryQueue):
         """Take everything at first."""
         super().__init__(spec, clock=clock, serializer=JsonTaskSerializer(), dead_letters=dead_letters)
         self.clock = clock
+        self.at_sqs = False  #: whether it promises as little as a queue at SQS
         self.outage: QueueError | None = None
         self.refusals: Mapping[str, QueueError] = {}
         self.sends: list[tuple[float, int]] = []  #: when, on the monotonic clock, and how many
         self.reached = asyncio.Event()  #: set by the first send
+
+    @property
+    def traits(self) -> QueueTraits:
+        """Promise what a queue in memory does, or what SQS does."""
+        return TRAITS if self.at_sqs else super().traits
 
     async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
         """Take what is not refused."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_queue.domain.errors import BackendUnavailableError
-from mcp_queue.services.periodic import Job, running
+from mcp_queue.services.periodic import PeriodicJob, running
 from mcp_queue.testing import FakeClock
 
 
@@ -19,7 +19,7 @@ async def test_a_job_that_fails_is_done_again_at_its_next_time() -> None:
         if errors:
             raise errors.pop(0)
 
-    async with running([Job("job", timedelta(seconds=10), work)], clock):
+    async with running([PeriodicJob("job", timedelta(seconds=10), work)], clock):
         await clock.advance(timedelta(seconds=25))
 
     assert [0.0, 10.0, 20.0] == done
@@ -39,7 +39,7 @@ async def test_failure_that_goes_on_is_said_once(caplog: pytest.LogCaptureFixtur
         if error is not None:
             raise error
 
-    async with running([Job("job", timedelta(seconds=1), work)], clock):
+    async with running([PeriodicJob("job", timedelta(seconds=1), work)], clock):
         await clock.advance(timedelta(seconds=10))
 
     assert ["job failed: down", "job failed: down", "job failed: odd"] == caplog.messages

@@ -1,32 +1,34 @@
-"""What operators did."""
+"""Stores what operators did."""
 
 from typing import Any
 
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.tables import audit
 from mcp_queue.domain.operators.audit import AuditEntry
 from mcp_queue.domain.task_states import Page, decode_cursor, encode_cursor
+from mcp_queue.ports import AuditLog
 
 
-class SqlAuditLog:
+class SqlAuditLog(AuditLog):
     """The ``AuditLog`` of a database."""
 
     def __init__(self, database: Database) -> None:
         """Keep entries in ``database``."""
         self._database = database
 
+    @override
     async def append(self, entry: AuditEntry) -> None:
-        """Add an entry."""
         added = insert(audit).values(
             at=entry.at, actor=entry.actor, action=entry.action, target=entry.target, touched=entry.count
         )
         await self._database.write(lambda connection: connection.execute(added), "audit")
 
+    @override
     async def list_entries(self, *, limit: int, cursor: str | None = None) -> Page[AuditEntry]:
-        """Return entries, the newest first."""
         statement = select(audit).order_by(audit.c.id.desc()).limit(limit + 1)
         if cursor is not None:
             statement = statement.where(audit.c.id < decode_cursor(cursor, int)[0])

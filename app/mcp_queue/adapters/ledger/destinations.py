@@ -1,4 +1,4 @@
-"""Destinations of callbacks."""
+"""Stores which destinations are paused, and what consumers report of each."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,39 +7,40 @@ from typing import Any
 
 from sqlalchemy import Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.upserts import upsert
 from mcp_queue.adapters.ledger.tables import destination_reports, paused_destinations
 from mcp_queue.domain.operators.audit import DestinationReport, DestinationView
+from mcp_queue.ports import Destinations
 
 
-class SqlDestinations:
+class SqlDestinations(Destinations):
     """The ``Destinations`` of a database."""
 
     def __init__(self, database: Database) -> None:
         """Keep pauses and reports in ``database``."""
         self._database = database
 
+    @override
     async def pause(self, name: str) -> None:
-        """Let no consumer call ``name``."""
-
         async def store(connection: AsyncConnection) -> None:
             await connection.execute(upsert(connection, paused_destinations, {"name": name}))
 
         await self._database.write(store, "pause")
 
+    @override
     async def resume(self, name: str) -> None:
-        """Let consumers call ``name`` again."""
         gone = delete(paused_destinations).where(paused_destinations.c.name == name)
         await self._database.write(lambda connection: connection.execute(gone), "pause")
 
+    @override
     async def paused(self) -> frozenset[str]:
-        """Return the names of all paused destinations."""
         return await self._database.read(_paused)
 
+    @override
     async def publish(self, reports: Sequence[DestinationReport]) -> None:
-        """Replace what a consumer told about these destinations before."""
         values = [
             {
                 "name": report.name,
@@ -58,8 +59,8 @@ class SqlDestinations:
         if values:
             await self._database.write(store, "publish", durable=False)
 
+    @override
     async def list_destinations(self, reported_after: datetime) -> Sequence[DestinationView]:
-        """Return destinations by name: those reported since, and those paused."""
         statement = (
             select(destination_reports)
             .where(destination_reports.c.reported_at > reported_after)

@@ -1,4 +1,4 @@
-"""The ledger put together."""
+"""Puts the stores of the ledger together, around one database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,13 +8,13 @@ from sqlalchemy import make_url
 
 from mcp_queue.adapters.ledger.audit import SqlAuditLog
 from mcp_queue.adapters.ledger.dead_letters.notifications import SqlNotificationOutbox
-from mcp_queue.adapters.ledger.dead_letters.redrives import SqlRedriveJobs
+from mcp_queue.adapters.ledger.dead_letters.redrives import SqlRedriveStore
 from mcp_queue.adapters.ledger.dead_letters.store import SqlDeadLetterStore
 from mcp_queue.adapters.ledger.destinations import SqlDestinations
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.postgres import PostgresDatabase
 from mcp_queue.adapters.ledger.engine.sqlite import SqliteDatabase
-from mcp_queue.adapters.ledger.engine.write_behind import Backlog
+from mcp_queue.adapters.ledger.engine.write_behind import WriteBehindBuffer
 from mcp_queue.adapters.ledger.queue_marks import SqlQueueMarks
 from mcp_queue.adapters.ledger.schedules import SqlScheduleStore
 from mcp_queue.adapters.ledger.tasks.claims import SqlIdempotencyStore
@@ -31,14 +31,14 @@ class Ledger:
     def __init__(self, database: Database, *, clock: Clock, metrics: LedgerMetrics) -> None:
         """Use ``database``; ``open_ledger`` is the way to make one."""
         self._database = database
-        self._backlog = Backlog(database, clock=clock, metrics=metrics)
-        self.tasks = SqlTaskStore(database, self._backlog, clock=clock, metrics=metrics)
-        self.executions = SqlExecutionLog(database, self._backlog, clock=clock, metrics=metrics)
-        self.claims = SqlIdempotencyStore(database, self._backlog, clock=clock, metrics=metrics)
+        self._buffer = WriteBehindBuffer(database, clock=clock, metrics=metrics)
+        self.tasks = SqlTaskStore(database, self._buffer, clock=clock, metrics=metrics)
+        self.executions = SqlExecutionLog(database, self._buffer, clock=clock, metrics=metrics)
+        self.claims = SqlIdempotencyStore(database, self._buffer, clock=clock, metrics=metrics)
         self.held = SqlHeldTasks(database, clock=clock)
         self.schedules = SqlScheduleStore(database, clock=clock)
         self.dead_letters = SqlDeadLetterStore(database, clock=clock)
-        self.redrives = SqlRedriveJobs(database, clock=clock)
+        self.redrives = SqlRedriveStore(database, clock=clock)
         self.notices = SqlNotificationOutbox(database, clock=clock)
         self.queues = SqlQueueMarks(database, clock=clock)
         self.destinations = SqlDestinations(database)
@@ -65,7 +65,7 @@ class Ledger:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        recovery = asyncio.get_running_loop().create_task(self._backlog.run())
+        recovery = asyncio.get_running_loop().create_task(self._buffer.run())
         try:
             yield
         finally:
@@ -75,13 +75,13 @@ class Ledger:
             finally:
                 recovery.cancel()
                 await asyncio.wait([recovery])
-                await self._save_backlog()
+                await self._save_buffer()
 
-    async def _save_backlog(self) -> None:
+    async def _save_buffer(self) -> None:
         with suppress(LedgerUnavailableError):
             if self.healthy:
-                await self._backlog.flush()
-        self._backlog.give_up()
+                await self._buffer.flush()
+        self._buffer.drop()
 
 
 @asynccontextmanager

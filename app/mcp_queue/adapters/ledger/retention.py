@@ -1,4 +1,4 @@
-"""Forgetting: in small batches, so that the writes of others come in between."""
+"""Deletes old rows in small batches, so that other writes come in between."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ async def prune(database: Database, now: datetime, ended_before: datetime, faile
     """Forget one batch of each kind; return how many rows went or were closed."""
     # Found outside the write: past all the dead letters that wait it may be a long way.
     ended = await database.read(lambda connection: _ended(connection, ended_before))
-    # Its consumer was killed, and its message purged: nobody will ever say how it ended.
+    # Its consumer was killed, and its message purged: how it ended will never be recorded.
     silent = and_(
         tasks.c.status == TaskStatus.RUNNING, tasks.c.created_at < ended_before, tasks.c.started_at < ended_before
     )

@@ -1,10 +1,11 @@
-"""Recurring tasks."""
+"""Stores schedules and runs their due ticks."""
 
 from collections.abc import Callable, Collection
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.upserts import upsert
@@ -13,14 +14,14 @@ from mcp_queue.adapters.ledger.tasks.held import among, held_row
 from mcp_queue.adapters.ledger.tasks.rows import TaskStates
 from mcp_queue.domain.schedules import Misfire, Schedule, Tick, replacing
 from mcp_queue.domain.task_states import Page, decode_cursor, encode_cursor
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, ScheduleStore
 
 # Schedules that one transaction runs; more are left for the next call.
 _AT_ONCE = 100
 _IS_DUE = schedules.c.paused.is_(False), schedules.c.next_run_at.is_not(None)
 
 
-class SqlScheduleStore:
+class SqlScheduleStore(ScheduleStore):
     """The ``ScheduleStore`` of a database."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
@@ -28,9 +29,8 @@ class SqlScheduleStore:
         self._database = database
         self._clock = clock
 
+    @override
     async def put(self, schedule: Schedule) -> bool:
-        """Store a schedule under its name; return whether it is new."""
-
         async def store(connection: AsyncConnection) -> bool:
             found = await connection.execute(
                 select(schedules).where(schedules.c.name == schedule.name).with_for_update()
@@ -45,17 +45,16 @@ class SqlScheduleStore:
 
         return await self._database.write(store, "schedule")
 
+    @override
     async def get(self, name: str) -> Schedule | None:
-        """Return one schedule."""
-
         async def find(connection: AsyncConnection) -> Schedule | None:
             row = (await connection.execute(select(schedules).where(schedules.c.name == name))).one_or_none()
             return None if row is None else _schedule(row)
 
         return await self._database.read(find)
 
+    @override
     async def list_schedules(self, *, limit: int, cursor: str | None = None) -> Page[Schedule]:
-        """Return schedules by name."""
         statement = select(schedules).order_by(schedules.c.name).limit(limit + 1)
         if cursor is not None:
             statement = statement.where(schedules.c.name > decode_cursor(cursor, str)[0])
@@ -67,16 +66,15 @@ class SqlScheduleStore:
         more = len(found) > limit
         return Page(tuple(found[:limit]), encode_cursor(found[limit - 1].name) if more else None)
 
+    @override
     async def delete(self, name: str) -> bool:
-        """Forget a schedule; its tasks stay."""
-
         async def forget(connection: AsyncConnection) -> bool:
             return (await connection.execute(delete(schedules).where(schedules.c.name == name))).rowcount > 0
 
         return await self._database.write(forget, "schedule")
 
+    @override
     async def run_due(self, plan: Callable[[Schedule], Tick], known: Collection[str] | None = None) -> int:
-        """Hold the tasks of due ticks and move the schedules on."""
         now = self._clock.now()
         due = *_IS_DUE, schedules.c.next_run_at <= now, among(schedules.c.queue, known)
 

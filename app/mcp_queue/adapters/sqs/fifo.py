@@ -1,5 +1,6 @@
 """FIFO queues: a message is never sent again, since that would cost its place in its group."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from typing_extensions import override
@@ -21,9 +22,7 @@ class FifoQueue(SqsQueue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return QueueTraits(
-            rewrites=False, backend_redrives=self._channel.info.redrive is not None, max_delay=timedelta(0)
-        )
+        return replace(super().traits, rewrites=False, max_delay=timedelta(0))
 
     @override
     async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:

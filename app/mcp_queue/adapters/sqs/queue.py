@@ -27,7 +27,7 @@ from mcp_queue.domain.errors import (
     VisibilityTimeoutError,
 )
 from mcp_queue.domain.formats.serialization import TaskSerializer
-from mcp_queue.domain.queues import QueueSpec, QueueStats
+from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, PayloadStore, Queue
 
@@ -77,6 +77,11 @@ class SqsQueue(Queue):
     @override
     def spec(self) -> QueueSpec:
         return self._spec
+
+    @property
+    @override
+    def traits(self) -> QueueTraits:
+        return replace(limits.TRAITS, backend_redrives=self._channel.info.redrive is not None)
 
     @override
     async def enqueue(self, task: Task) -> Accepted:

@@ -10,19 +10,12 @@ from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, resent
 from mcp_queue.adapters.sqs.queue import SqsQueue
 from mcp_queue.domain.delivery import Delivery, Requeued
 from mcp_queue.domain.errors import TaskTooLargeError
-from mcp_queue.domain.queues import MAX_SQS_DELAY, QueueTraits
+from mcp_queue.domain.queues import MAX_SQS_DELAY
 from mcp_queue.domain.task import Task
 
 
 class StandardQueue(SqsQueue):
     """A standard queue. A crash between sending a successor and deleting its message duplicates, and never loses."""
-
-    @property
-    @override
-    def traits(self) -> QueueTraits:
-        return QueueTraits(
-            rewrites=True, backend_redrives=self._channel.info.redrive is not None, max_delay=MAX_SQS_DELAY
-        )
 
     @override
     async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:

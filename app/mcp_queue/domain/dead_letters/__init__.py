@@ -1,1 +1,1 @@
-"""Dead letters: what they are, how they are read, and how they become tasks again."""
+"""Dead letters as data, how they are read, and how they become tasks again."""

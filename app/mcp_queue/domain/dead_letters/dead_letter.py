@@ -1,4 +1,4 @@
-"""Dead letters as the ledger keeps them, and what is done with them."""
+"""Dead letters, redrives and notices as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,11 +40,11 @@ class DeadLetter:
 class DeadLetterFilter:
     """Which waiting dead letters of ``queue`` are meant; ``reason`` is a part of theirs, in any case.
 
-    ``shelf`` names the dead-letter queue whose dead letters of unknown origin are meant too.
+    ``shared_dead_letter_queue`` names the one whose dead letters of unknown source are meant too.
     """
 
     queue: str
-    shelf: str | None = None
+    shared_dead_letter_queue: str | None = None
     type: str | None = None
     reason: str | None = None
     failed_after: datetime | None = None

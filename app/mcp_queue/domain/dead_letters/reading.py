@@ -1,4 +1,4 @@
-"""Reading dead letters, whoever sent them, and making tasks of them again."""
+"""Reads dead letters that any program may have sent, and makes tasks of them again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from mcp_queue.domain.task_states import RecordedAttempt
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPage:
-    """A part of a list of dead letters; ``sampled``: there may be others that nobody could look at."""
+    """A part of a list of dead letters; ``sampled``: there may be others that were not looked at."""
 
     dead_letters: tuple[DeadLetter, ...]
     next_cursor: str | None = None
@@ -33,7 +33,7 @@ class DeadLetterDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSummary:
-    """How many dead letters of a queue wait for a person, ``None`` where nobody can tell, and since when."""
+    """How many dead letters of a queue wait for a person, ``None`` where that is unknown, and since when."""
 
     queue: str
     waiting: int | None
@@ -50,7 +50,7 @@ class RedriveRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveOutcome:
-    """What became of the dead letters that were meant; ``sampled``: further ones may be left."""
+    """What became of the selected dead letters; ``sampled``: further ones may be left."""
 
     matched: int
     redriven: int = 0
@@ -60,7 +60,7 @@ class RedriveOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveProgress:
-    """How far a redrive in the background came; ``matched`` is ``None`` while nobody can tell.
+    """How far a redrive in the background came; ``matched`` is ``None`` while that is unknown.
 
     ``queue`` is the one whose dead letters are sent back; a backend that moves them does not know it by that name.
     """
@@ -74,7 +74,7 @@ class RedriveProgress:
 
 
 def dead_letter_of(delivery: Delivery, queue: str, now: datetime) -> DeadLetter:
-    """Return a received dead letter of ``queue``, whoever sent it."""
+    """Return a received message of a dead-letter queue as a dead letter of ``queue``, whichever program sent it."""
     task, notes = delivery.task, read_notes(delivery)
     return DeadLetter(
         task_id=delivery.message_id if task is None else task.id,
@@ -88,8 +88,8 @@ def dead_letter_of(delivery: Delivery, queue: str, now: datetime) -> DeadLetter:
     )
 
 
-def home_of(delivery: Delivery, sources: Collection[str]) -> str | None:
-    """Return which of ``sources`` a dead letter came from, ``None`` where nobody can tell."""
+def source_of(delivery: Delivery, sources: Collection[str]) -> str | None:
+    """Return which of ``sources`` a dead letter came from, ``None`` where that is unknown."""
     written = None if delivery.task is None else delivery.task.queue
     named = read_notes(delivery).get("original_queue"), delivery.source_queue, written
     known = (name for name in named if name in sources)

@@ -1,1 +1,1 @@
-"""What a request to enqueue may ask for."""
+"""Rules of enqueueing: payload models and claims on keys."""

@@ -1,4 +1,4 @@
-"""Claims on idempotency keys and on FIFO deduplication ids: one request wins a key, the others learn of its task."""
+"""Decides which request gets an idempotency key or a FIFO deduplication id."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,19 +52,11 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the first request was answered."""
-
-    status: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Replay:
-    """The key's task was accepted before."""
+    """The key's task was accepted before; ``answer`` is what the first request was told."""
 
     task_id: str
-    answer: Answer
+    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +67,33 @@ class InProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Reused:
+class KeyReused:
     """The key belongs to another request."""
 
 
-ClaimOutcome: TypeAlias = Claimed | Replay | InProgress | Reused
+ClaimOutcome: TypeAlias = Claimed | Replay | InProgress | KeyReused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A key as it stands in the ledger; ``token`` is the fresh task id of the request that holds or held it."""
+class StoredClaim:
+    """A claim in the ledger; ``token`` is the fresh task id of its request, ``answer`` is set once it is confirmed."""
 
     request_hash: str
     task_id: str
     token: str
     claimed_at: datetime
-    answer: Answer | None = None
+    answer: bytes | None = None
 
 
-def outcome(request: ClaimRequest, standing: Standing, now: datetime) -> ClaimOutcome:
-    """Return what ``request`` gets, ``standing`` being what stands after it tried: its own claim or another's."""
-    if standing.request_hash != request.request_hash:
-        return Reused()
-    if standing.answer is not None:
-        return Replay(standing.task_id, standing.answer)
+def outcome(request: ClaimRequest, stored: StoredClaim, now: datetime) -> ClaimOutcome:
+    """Return what ``request`` gets; ``stored`` is the claim on its key after it tried: its own or another's."""
+    if stored.request_hash != request.request_hash:
+        return KeyReused()
+    if stored.answer is not None:
+        return Replay(stored.task_id, stored.answer)
     # A fresh id is nobody else's, so this holds also where the answer to the first try of this very claim was lost.
-    if standing.token == request.task_id:
+    if stored.token == request.task_id:
         return Claimed(
-            kind=request.kind, queue=request.queue, key=request.key, task_id=standing.task_id, token=standing.token
+            kind=request.kind, queue=request.queue, key=request.key, task_id=stored.task_id, token=stored.token
         )
-    return InProgress(max(standing.claimed_at + CLAIM_HOLD - now, timedelta(0)))
+    return InProgress(max(stored.claimed_at + CLAIM_HOLD - now, timedelta(0)))

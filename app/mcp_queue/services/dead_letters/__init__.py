@@ -1,1 +1,1 @@
-"""Reading, redriving and closing dead letters, with or without a ledger."""
+"""Reads, redrives and closes dead letters, with or without a ledger."""

@@ -1,4 +1,4 @@
-"""What an operator may change in a dead letter before it is redriven."""
+"""Applies the changes that an operator makes to a dead letter before it is redriven."""
 
 from dataclasses import replace
 from typing import Annotated, Any

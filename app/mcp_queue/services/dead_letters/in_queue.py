@@ -1,30 +1,31 @@
-"""Dead letters without a ledger: what can be done from their queue alone."""
+"""Reads, redrives and deletes dead letters in their queue, where there is no ledger."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, RedriveStatus
+from typing_extensions import override
+
+from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, Redrive, RedriveStatus
 from mcp_queue.domain.dead_letters.reading import (
     DeadLetterDetails,
     DeadLetterPage,
     DeadLetterSummary,
     RedriveOutcome,
     RedriveProgress,
-    RedriveRefusal,
     next_generation,
 )
 from mcp_queue.domain.delivery import Delivery
-from mcp_queue.domain.errors import LedgerDisabledError, NotFoundError, QueueError, TaskNotFoundError, TryLaterError
-from mcp_queue.domain.queues import Backend
+from mcp_queue.domain.errors import LedgerDisabledError, NotFoundError, QueueError, TaskNotFoundError
 from mcp_queue.domain.task import Task
+from mcp_queue.domain.task_states import Page
 from mcp_queue.ports import Clock, MessageMover
 from mcp_queue.services.dead_letters.edits import DeadLetterEdits, edited
-from mcp_queue.services.dead_letters.interface import Depth
-from mcp_queue.services.dead_letters.looking import MOST_HELD, DeadLetterSearch, FoundDeadLetter
-from mcp_queue.services.dead_letters.redrive import RedriveSender, as_enqueued
+from mcp_queue.services.dead_letters.interface import DeadLetters, Depth
+from mcp_queue.services.dead_letters.redrive import RedriveSender, RedriveSource, as_enqueued, redrive_at_once
+from mcp_queue.services.dead_letters.search import MOST_HELD, DeadLetterSearch, FoundDeadLetter
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology, SourceQueue
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.enqueueing.submission import Enqueued
@@ -37,12 +38,12 @@ SAMPLE = 200
 _MOVE = "move-"
 
 
-class QueueDeadLetters:
-    """Dead letters in their queue, where they can be counted, sampled, and taken out."""
+class QueueDeadLetters(DeadLetters):
+    """The dead letters of each queue, in their dead-letter queue: counted, sampled, and taken out."""
 
     def __init__(
         self,
-        sources: DeadLetterTopology,
+        topology: DeadLetterTopology,
         movers: Mapping[str, MessageMover],
         sender: RedriveSender,
         *,
@@ -50,58 +51,58 @@ class QueueDeadLetters:
         rules: EnqueueRules,
         clock: Clock,
     ) -> None:
-        """Move all dead letters of a queue by what of ``movers`` is for it."""
-        self._sources = sources
+        """Move all dead letters of a queue back by its mover, where ``movers`` has one."""
+        self._topology = topology
         self._movers = movers
         self._sender = sender
         self._depth = depth
         self._rules = rules
         self._clock = clock
 
+    @override
     async def summary(self, queue: str) -> DeadLetterSummary:
-        """Return how many there are; since when, nobody can tell."""
-        self._sources.of(queue)
+        self._topology.of(queue)
         return DeadLetterSummary(queue=queue, waiting=await self._depth(queue), oldest_failed_at=None)
 
+    @override
     async def list_dead_letters(
         self, query: DeadLetterFilter, *, limit: int, cursor: str | None = None
     ) -> DeadLetterPage:
-        """Return a sample; it has no second page."""
         if cursor is not None:
             raise LedgerDisabledError("a sample of dead letters has one page: further ones need the ledger")
         dead_letters = await self._sample(query, SAMPLE)
         dead_letters.sort(key=lambda dead_letter: dead_letter.failed_at, reverse=True)
         return DeadLetterPage(tuple(dead_letters[:limit]), sampled=True)
 
+    @override
     async def get(self, queue: str, task_id: str) -> DeadLetterDetails:
-        """Return a dead letter that can be found among the first 1,000."""
         async with self._one(queue, task_id) as (_, found):
             return DeadLetterDetails(found.dead_letter)
 
-    async def redrive_one(self, queue: str, task_id: str, edits: DeadLetterEdits, actor: str) -> Enqueued:  # noqa: ARG002  # nobody remembers who
-        """Take a dead letter out of its queue once its task was sent."""
-        async with self._one(queue, task_id) as (look, found):
-            source = self._sources.of(queue)
+    @override
+    async def redrive_one(self, queue: str, task_id: str, edits: DeadLetterEdits, actor: str) -> Enqueued:
+        async with self._one(queue, task_id) as (search, found):
+            source = self._topology.of(queue)
             task = edited(next_generation(found.dead_letter, source.spec), edits, source.spec, self._rules)
             [verdict] = await self._sender.send(source, [task])
             if isinstance(verdict, QueueError):
                 raise verdict
-            await _forget(look, found.delivery)
+            await _delete(search, found.delivery)
             return as_enqueued(task, source.spec)
 
+    @override
     async def redrive_many(
         self,
         query: DeadLetterFilter,
-        actor: str,  # noqa: ARG002  # nobody remembers who
+        actor: str,
         *,
         dry_run: bool = False,
         max_per_second: float | None = None,
     ) -> RedriveOutcome | RedriveProgress:
-        """Let the backend move all dead letters, or take out those that ``query`` means as far as they can be found."""
-        source = self._sources.of(query.queue)
+        source = self._topology.of(query.queue)
         if dry_run:
             return RedriveOutcome(matched=len(await self._sample(query, MOST_HELD)), sampled=True)
-        if query == DeadLetterFilter(queue=query.queue) and source.dead_letters().spec.backend is Backend.SQS:
+        if query == DeadLetterFilter(queue=query.queue) and source.dead_letters().traits.moves_all_back:
             if source.shared:
                 raise LedgerDisabledError(_shared(source, "move all of them back"))
             if (mover := self._movers.get(query.queue)) is not None:
@@ -109,29 +110,29 @@ class QueueDeadLetters:
                 return await _moving(mover, query.queue, max_per_second)
         if max_per_second is not None:
             raise LedgerDisabledError("a rate needs the ledger, and none is configured")
-        return await self._take_out(source, query)
+        return await self._redrive(query, actor)
 
-    async def delete(self, queue: str, task_id: str, actor: str) -> None:  # noqa: ARG002  # nobody remembers who
-        """Delete a dead letter that can be found among the first 1,000."""
-        async with self._one(queue, task_id) as (look, found):
-            await look.complete(found.delivery)
+    @override
+    async def delete(self, queue: str, task_id: str, actor: str) -> None:
+        async with self._one(queue, task_id) as (search, found):
+            await search.complete(found.delivery)
 
-    async def purge(self, queue: str, actor: str) -> int | None:  # noqa: ARG002  # nobody remembers who
-        """Purge the dead-letter queue."""
-        source = self._sources.of(queue)
+    @override
+    async def purge(self, queue: str, actor: str) -> int | None:
+        source = self._topology.of(queue)
         if source.shared:
             raise LedgerDisabledError(_shared(source, "delete all of them"))
         return await source.dead_letters().purge()
 
+    @override
     async def redrive(self, redrive_id: str) -> RedriveProgress:
-        """Return how far the backend came."""
         progress = await self._mover(redrive_id).progress(redrive_id)
         if progress is None:
             raise NotFoundError("there is no such redrive")
         return replace(progress, queue=redrive_id.removeprefix(_MOVE))
 
+    @override
     async def cancel_redrive(self, redrive_id: str) -> RedriveProgress:
-        """Let the backend stop."""
         await self._mover(redrive_id).cancel()
         return await self.redrive(redrive_id)
 
@@ -143,65 +144,58 @@ class QueueDeadLetters:
 
     async def _sample(self, query: DeadLetterFilter, most: int) -> list[DeadLetter]:
         dead_letters: list[DeadLetter] = []
-        async with self._looking(query, most) as look:
-            while (found := await look.find()) is not None:
+        async with self._searching(query, most) as search:
+            while (found := await search.find()) is not None:
                 dead_letters += [one.dead_letter for one in found]
         return dead_letters
 
-    async def _take_out(self, source: SourceQueue, query: DeadLetterFilter) -> RedriveOutcome:
-        redriven, refused = 0, list[RedriveRefusal]()
-        async with self._looking(query, MOST_HELD) as look:
-            while (found := await look.find()) is not None:
-                errors = await self._send(look, source, found)
-                redriven += len(found) - len(errors)
-                refused += errors
-                outage = next((one.error for one in errors if isinstance(one.error, TryLaterError)), None)
-                if outage is not None and not redriven:
-                    raise outage
-                if outage is not None:
-                    break
-        matched = redriven + len(refused)
-        return RedriveOutcome(matched=matched, redriven=redriven, refused=tuple(refused), sampled=True)
-
-    async def _send(
-        self, look: DeadLetterSearch, source: SourceQueue, found: Sequence[FoundDeadLetter]
-    ) -> list[RedriveRefusal]:
-        refused: list[RedriveRefusal] = []
-        ready: list[tuple[Task, Delivery]] = []
-        for one in found:
-            try:
-                ready.append((next_generation(one.dead_letter, source.spec), one.delivery))
-            except QueueError as error:
-                refused.append(RedriveRefusal(one.dead_letter.task_id, error))
-        verdicts = await self._sender.send(source, [task for task, _ in ready]) if ready else []
-        sent: list[Delivery] = []
-        for (task, delivery), verdict in zip(ready, verdicts, strict=True):
-            if isinstance(verdict, QueueError):
-                refused.append(RedriveRefusal(task.id, verdict))
-            else:
-                sent.append(delivery)
-        await asyncio.gather(*(_forget(look, delivery) for delivery in sent))
-        return refused
+    async def _redrive(self, query: DeadLetterFilter, actor: str) -> RedriveOutcome:
+        redrive = Redrive(id="", filter=query, actor=actor, created_at=self._clock.now(), matched=0)
+        async with self._searching(query, MOST_HELD) as search:
+            source = _SearchSource(search, self._sender, self._topology.of(query.queue))
+            outcome = await redrive_at_once(redrive, source)
+        return replace(outcome, matched=outcome.redriven + len(outcome.refused), sampled=True)
 
     @contextlib.asynccontextmanager
-    async def _looking(self, query: DeadLetterFilter, most: int) -> AsyncIterator[DeadLetterSearch]:
-        look = DeadLetterSearch(self._sources.of(query.queue), query, self._clock, most)
+    async def _searching(self, query: DeadLetterFilter, most: int) -> AsyncIterator[DeadLetterSearch]:
+        search = DeadLetterSearch(self._topology.of(query.queue), query, self._clock, most)
         try:
-            yield look
+            yield search
         finally:
-            await look.put_back()
+            await search.release()
 
     @contextlib.asynccontextmanager
     async def _one(self, queue: str, task_id: str) -> AsyncIterator[tuple[DeadLetterSearch, FoundDeadLetter]]:
-        async with self._looking(DeadLetterFilter(queue=queue, ids=(task_id,)), MOST_HELD) as look:
-            while (found := await look.find()) is not None:
+        async with self._searching(DeadLetterFilter(queue=queue, ids=(task_id,)), MOST_HELD) as search:
+            while (found := await search.find()) is not None:
                 if found:
-                    yield look, found[0]
+                    yield search, found[0]
                     return
         message = (
             f"no dead letter {task_id[:128]!r} was found; without a ledger only the first {MOST_HELD} are looked at"
         )
         raise TaskNotFoundError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchSource(RedriveSource[FoundDeadLetter]):
+    """What one search finds, page by page; each dead letter is deleted once its task was sent."""
+
+    search: DeadLetterSearch
+    sender: RedriveSender
+    source: SourceQueue
+
+    @override
+    async def read(self, redrive: Redrive, limit: int) -> Page[FoundDeadLetter]:
+        found = await self.search.find()
+        return Page(()) if found is None else Page(tuple(found), next_cursor="")
+
+    @override
+    async def send(self, redrive: Redrive, items: Sequence[FoundDeadLetter]) -> Sequence[Task | QueueError]:
+        verdicts = await self.sender.redrive(self.source, [item.dead_letter for item in items])
+        sent = [item for item, verdict in zip(items, verdicts, strict=True) if isinstance(verdict, Task)]
+        await asyncio.gather(*(_delete(self.search, item.delivery) for item in sent))
+        return verdicts
 
 
 async def _moving(mover: MessageMover, queue: str, max_per_second: float | None) -> RedriveProgress:
@@ -211,15 +205,13 @@ async def _moving(mover: MessageMover, queue: str, max_per_second: float | None)
     return replace(await mover.progress(begun.id) or begun, queue=queue)
 
 
-async def _forget(look: DeadLetterSearch, delivery: Delivery) -> None:
+async def _delete(search: DeadLetterSearch, delivery: Delivery) -> None:
     try:
-        await look.complete(delivery)
+        await search.complete(delivery)
     except QueueError as error:
         logger.warning("a redriven dead letter stays in its queue: %s", error, extra={"queue": delivery.queue})
 
 
 def _shared(source: SourceQueue, wish: str) -> str:
     others = ", ".join(sorted(source.siblings - {source.name}))
-    return (
-        f"the letters of {source.name!r} share a dead-letter queue with those of {others}: to {wish} needs the ledger"
-    )
+    return f"{source.name!r} shares its dead-letter queue with {others}: to {wish} needs the ledger"

@@ -1,4 +1,4 @@
-"""Dead letters as operators see them and act on them."""
+"""Defines what operators can do with dead letters, wherever these are stored."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Tells people of dead letters: from what the ledger stores, so that nobody's notifier delays anything."""
+"""Notifies people of stored dead letters, so that a slow notifier delays nothing else."""
 
 import asyncio
 import logging
@@ -9,13 +9,13 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
 from mcp_queue.domain.errors import LedgerUnavailableError, TaskFailedError
 from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.ports import Clock, DeadLetterMetrics, NotificationOutbox, Notifier
-from mcp_queue.services.periodic import Job
+from mcp_queue.services.periodic import PeriodicJob
 
 logger = logging.getLogger(__name__)
 
-#: Failures of one type that come within this after the first are told of together.
+#: Failures of one type that come within this time after the first are in one notice.
 WINDOW = timedelta(minutes=1)
-#: How long a notice is nobody else's: longer than any notifier may take.
+#: How long a process holds a notice: longer than any notifier may take.
 LEASE = timedelta(minutes=1)
 TIME_LIMIT = timedelta(seconds=10)
 AT_ONCE = 20
@@ -25,7 +25,7 @@ _BACKOFF = ExponentialBackoff(timedelta(seconds=30), timedelta(hours=1), jitter=
 
 
 class NotificationSender:
-    """Sends what is in the outbox; any number of processes may do so side by side."""
+    """Sends the notices of the outbox; any number of processes may do so side by side."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class NotificationSender:
         random: Callable[[], float],
         metrics: DeadLetterMetrics,
     ) -> None:
-        """Tell ``notifiers``, which are known to the outbox by their names."""
+        """Notify by ``notifiers``, which the outbox knows by their names."""
         self._outbox = outbox
         self._notifiers = notifiers
         self._clock = clock
@@ -44,7 +44,7 @@ class NotificationSender:
         self._metrics = metrics
 
     async def notify(self) -> None:
-        """Gather what is new, once it waited for company, and send what is due.
+        """Gather new dead letters into notices, and send those that are due.
 
         Raises:
             LedgerUnavailableError: the ledger does not answer.
@@ -65,15 +65,15 @@ class NotificationSender:
             async with asyncio.timeout(TIME_LIMIT.total_seconds()):
                 await notifier.notify(notice)
         except (TaskFailedError, TimeoutError) as error:
-            await self._put_off(notice, str(error) or "no answer in time")
+            await self._retry_later(notice, str(error) or "no answer in time")
         except Exception:  # whatever a notifier raises, the notice is kept for another try
             logger.exception("a notifier is broken", extra={"notifier": notice.notifier})
-            await self._put_off(notice, "the notifier is broken")
+            await self._retry_later(notice, "the notifier is broken")
         else:
             self._metrics.notified(notice.notifier, "sent")
             await self._settle(notice, None)
 
-    async def _put_off(self, notice: DeadLetterNotice, reason: str) -> None:
+    async def _retry_later(self, notice: DeadLetterNotice, reason: str) -> None:
         fields = {"notifier": notice.notifier, "queue": notice.queue, "tries": notice.tries + 1}
         if notice.tries + 1 >= MOST_TRIES:
             logger.error("nobody was told of %d dead letters: %s", notice.count, reason, extra=fields)
@@ -93,6 +93,6 @@ class NotificationSender:
             logger.warning("a notice comes again: %s", error, extra={"notifier": notice.notifier})
 
 
-def notifying(service: NotificationSender) -> Job:
-    """Look for something to tell every few seconds."""
-    return Job("notify-of-dead-letters", timedelta(seconds=15), service.notify)
+def notifying(service: NotificationSender) -> PeriodicJob:
+    """Send notices every few seconds."""
+    return PeriodicJob("notify-of-dead-letters", timedelta(seconds=15), service.notify)

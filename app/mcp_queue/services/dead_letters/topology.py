@@ -1,13 +1,13 @@
-"""Which dead-letter queue holds the dead letters of which queue."""
+"""Knows which dead-letter queue holds the dead letters of which queue."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcp_queue.domain.errors import NotFoundError, NotSupportedError, QueueNotFoundError
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import Queue
 from mcp_queue.services.enqueueing.validation import MAX_NAME
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import ProducerQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,15 @@ class SourceQueue:
         return self.holder is not None and len(self.siblings) > 1
 
     @property
-    def shelf(self) -> str | None:
-        """Where dead letters are stored that this queue may have sent, or another one: nobody can tell."""
+    def shared_dead_letter_queue(self) -> str | None:
+        """The dead-letter queue, where other queues share it: dead letters of unknown source are stored under it."""
         return self.dead_letters().spec.name if self.shared else None
+
+    @property
+    def stored_under(self) -> Sequence[str]:
+        """The names under which the ledger stores the dead letters of this queue."""
+        shared = self.shared_dead_letter_queue
+        return [self.name] if shared is None else [self.name, shared]
 
     def dead_letters(self) -> Queue:
         """Return the dead-letter queue.
@@ -55,7 +61,7 @@ class DeadLetterTopology:
     """Every queue that has dead letters, by the name that clients use."""
 
     def __init__(self, public: Mapping[str, ProducerQueue], by_name: Mapping[str, Queue]) -> None:
-        """Join the ``public`` queues with what of ``by_name`` holds their dead letters."""
+        """Join the ``public`` queues with their dead-letter queues, which are in ``by_name``."""
         holders = {name: queue.spec.dead_letter_queue for name, queue in public.items()}
         self._holders = frozenset(filter(None, holders.values()))
         self._sources = {

@@ -1,1 +1,1 @@
-"""From a client's request to a task in a queue."""
+"""Turns a client's request into a task in a queue."""

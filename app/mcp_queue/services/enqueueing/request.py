@@ -1,4 +1,4 @@
-"""A task as a client asks for it, before it has an id and a place."""
+"""Defines and reads a request to enqueue a task."""
 
 import re
 from datetime import datetime, timedelta

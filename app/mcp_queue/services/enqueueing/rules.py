@@ -1,4 +1,4 @@
-"""The rules that turn what a client asks for into a task of one queue."""
+"""Checks a request to enqueue, and makes a task of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,13 +1,15 @@
-"""Puts tasks into a queue, with what the ledger has to do with it: claims before, a memory after."""
+"""Puts tasks into their queue; with a ledger, keys are claimed before and tasks are recorded after."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 
+from typing_extensions import override
+
 from mcp_queue.domain.delivery import Accepted
-from mcp_queue.domain.enqueueing.claims import Answer, Claimed, ClaimKind, ClaimRequest, InProgress, Replay, Reused
+from mcp_queue.domain.enqueueing.claims import Claimed, ClaimKind, ClaimRequest, InProgress, KeyReused, Replay
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     IdempotencyInProgressError,
@@ -18,20 +20,43 @@ from mcp_queue.domain.errors import (
     TaskTooLargeError,
 )
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
-from mcp_queue.domain.queues import Backend, QueueSpec
+from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Clock, HeldTasks, IdempotencyStore, Metrics, Queue, TaskStore
 from mcp_queue.services.enqueueing.request import NewTask
-from mcp_queue.services.queues.priority import PriorityQueue
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued:
+    """A task that its queue has. ``visibility_timeout`` is the one that holds: the task's own or the queue's.
+
+    ``deduplicated``: the queue had taken a task with the same deduplication id before; ``task`` carries that one's id.
+    """
+
+    task: Task
+    status: TaskStatus
+    visibility_timeout: timedelta
+    deduplicated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The same request was answered before, with ``answer``."""
+
+    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A client's key, and what tells its request from others with the same key."""
+    """A client's key, and what tells its request from others with the same key.
+
+    ``answer`` writes what the client is told, which every repetition of the request is told again.
+    """
 
     key: str
     request_hash: str
+    answer: Callable[[Enqueued], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +67,50 @@ class Draft:
     key: IdempotencyKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enqueued:
-    """A task that its queue has. ``visibility_timeout`` is the one that holds: the task's own or the queue's.
+class Submission:
+    """Sends tasks to their queue, which alone knows them: this is all that works without a ledger."""
 
-    ``deduplicated``: the queue had taken a task with the same deduplication id before; ``task`` carries that one's id.
-    ``claim`` is the claim on its idempotency key, to be confirmed with what the client is answered.
-    """
+    def __init__(self, metrics: Metrics) -> None:
+        """Count in ``metrics`` what queues took."""
+        self._metrics = metrics
 
-    task: Task
-    status: TaskStatus
-    visibility_timeout: timedelta
-    deduplicated: bool = False
-    claim: Claimed | None = None
+    async def submit(self, queue: ProducerQueue, task: Task, key: IdempotencyKey | None) -> Enqueued | Replayed:
+        """Put one task into ``queue``.
 
+        Raises:
+            LedgerDisabledError: the key needs the ledger.
+            ConflictError: the key is claimed, or was used for another request.
+            QueueError: the queue refuses the task or does not answer.
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The same request was answered before, with ``answer``."""
+        """
+        if key is not None:
+            raise _no_keys()
+        return self._taken(queue.spec, task, await queue.enqueue(task))
 
-    answer: Answer
+    async def submit_all(
+        self, queue: ProducerQueue, tasks: Sequence[tuple[Task, IdempotencyKey | None]]
+    ) -> Sequence[Enqueued | Replayed | QueueError]:
+        """Put many tasks into ``queue``; each has its own verdict, in the order given."""
+        verdicts = iter(await self._send(queue, [task for task, key in tasks if key is None]))
+        return [next(verdicts) if key is None else _no_keys() for _, key in tasks]
 
+    async def _send(self, queue: ProducerQueue, tasks: Sequence[Task]) -> Sequence[Enqueued | QueueError]:
+        if not tasks:
+            return []
+        try:
+            answers = await queue.enqueue_batch(tasks)
+        except QueueError as error:
+            return [error] * len(tasks)
+        return [
+            answer if isinstance(answer, QueueError) else self._taken(queue.spec, task, answer)
+            for task, answer in zip(tasks, answers, strict=True)
+        ]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueLedger:
-    """What enqueueing needs of the ledger."""
-
-    tasks: TaskStore
-    claims: IdempotencyStore
-    held: HeldTasks
+    def _taken(self, spec: QueueSpec, task: Task, accepted: Accepted) -> Enqueued:
+        enqueued = _enqueued(spec, task, accepted.duplicate_of)
+        if not enqueued.deduplicated:
+            self._metrics.enqueued(spec.public_name, task.type)
+        return enqueued
 
 
 @dataclass(slots=True)
@@ -88,63 +128,62 @@ class _Entry:
         return [claim for claim in (self.claim, self.deduplication) if claim is not None]
 
     @property
-    def taken_over(self) -> bool:
-        """Whether an earlier request, of which nothing more was heard, may have sent the task."""
-        return any(claim.task_id != claim.token for claim in self.claims)
+    def confirmations(self) -> list[tuple[Claimed, bytes]]:
+        """The claims that a queue's yes confirms, each with what is to be answered again."""
+        if not isinstance(self.verdict, Enqueued):
+            return []
+        answer = self.key.answer(self.verdict) if self.claim is not None and self.key is not None else b""
+        return [(claim, answer if claim is self.claim else b"") for claim in self.claims]
 
     @property
-    def refused(self) -> bool:
-        """Whether the queue definitely did not take the task from this request."""
-        return isinstance(self.verdict, QueueError) and not isinstance(self.verdict, BackendUnavailableError)
+    def lapsed(self) -> list[Claimed]:
+        """The claims that a definite no frees. One that was taken over is kept: its first holder may have sent."""
+        refused = isinstance(self.verdict, QueueError) and not isinstance(self.verdict, BackendUnavailableError)
+        taken_over = any(claim.task_id != claim.token for claim in self.claims)
+        return self.claims if refused and not taken_over else []
 
 
-class Submission:
-    """Sends tasks to their queue, or has the ledger hold those that the queue cannot hold for so long.
+class LedgerSubmission(Submission):
+    """Sends tasks to their queue and records them, or has the ledger hold those that the queue cannot hold for so long.
 
-    An unconfirmed send keeps its claims, which lapse after 30 s; a definite refusal frees them at once, except a claim
-    that was taken over: whoever held it before may have sent the task.
+    A key is claimed before the send and confirmed after it, before the client is answered. An unconfirmed send keeps
+    its claims, which lapse after 30 s; a definite refusal frees them at once.
     """
 
-    def __init__(self, ledger: EnqueueLedger | None, *, clock: Clock, metrics: Metrics) -> None:
-        """Go without idempotency keys, held tasks and memory where ``ledger`` is ``None``."""
-        self._ledger = ledger
+    def __init__(
+        self, tasks: TaskStore, claims: IdempotencyStore, held: HeldTasks, *, clock: Clock, metrics: Metrics
+    ) -> None:
+        """Record what was sent in ``tasks``, and what is sent later in ``held``."""
+        super().__init__(metrics)
+        self._tasks = tasks
+        self._claims = claims
+        self._held = held
         self._clock = clock
-        self._metrics = metrics
 
+    @override
     async def submit(self, queue: ProducerQueue, task: Task, key: IdempotencyKey | None) -> Enqueued | Replayed:
-        """Put one task into ``queue``.
-
-        Raises:
-            LedgerDisabledError: the key needs the ledger.
-            ConflictError: the key is claimed, or was used for another request.
-            QueueError: the queue refuses the task or does not answer.
-
-        """
-        if key is None and not self._claims_deduplication(queue.spec, task) and not self._to_be_held(queue, task):
-            accepted = await queue.enqueue(task)
-            if accepted.duplicate_of is None:
-                await self._remember(queue.spec, [task])
-            return _enqueued(queue.spec, task, accepted.duplicate_of)
+        if key is None and not _claims_deduplication(queue, task) and not self._to_be_held(queue, task):
+            enqueued = self._taken(queue.spec, task, await queue.enqueue(task))
+            await self._record([enqueued])
+            return enqueued
         (verdict,) = await self.submit_all(queue, [(task, key)])
         if isinstance(verdict, QueueError):
             raise verdict
         return verdict
 
+    @override
     async def submit_all(
         self, queue: ProducerQueue, tasks: Sequence[tuple[Task, IdempotencyKey | None]]
-    ) -> list[Enqueued | Replayed | QueueError]:
-        """Put many tasks into ``queue``; each has its own verdict, in the order given."""
+    ) -> Sequence[Enqueued | Replayed | QueueError]:
         entries = [_Entry(task, key) for task, key in tasks]
         await self._claim_keys(queue.spec, entries)
-        await self._claim_deduplication(queue.spec, entries)
-        await self._send(queue, [entry for entry in entries if entry.verdict is None])
-        await self._free([entry for entry in entries if entry.refused])
-        return [self._signed(entry) for entry in entries]
-
-    async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
-        """Remember what clients were answered under their keys."""
-        if self._ledger is not None and answers:
-            await self._ledger.claims.confirm(answers)
+        await self._claim_deduplication(queue, entries)
+        await self._hold_or_send(queue, [entry for entry in entries if entry.verdict is None])
+        if confirmed := [confirmation for entry in entries for confirmation in entry.confirmations]:
+            await self._claims.confirm(confirmed)
+        if freed := [claim for entry in entries for claim in entry.lapsed]:
+            await self._claims.free(freed)
+        return [_decided(entry) for entry in entries]
 
     async def _claim_keys(self, spec: QueueSpec, entries: Sequence[_Entry]) -> None:
         keyed = [(entry, entry.key) for entry in entries if entry.key is not None]
@@ -154,7 +193,7 @@ class Submission:
             _request(spec, ClaimKind.IDEMPOTENCY, key.key, entry.task, key.request_hash) for entry, key in keyed
         ]
         try:
-            outcomes = await self._needed_ledger().claims.claim(requests)
+            outcomes = await self._claims.claim(requests)
         except QueueError as error:
             for entry, _ in keyed:
                 entry.verdict = error
@@ -165,18 +204,18 @@ class Submission:
             else:
                 entry.verdict = _not_claimed(outcome)
 
-    async def _claim_deduplication(self, spec: QueueSpec, entries: Sequence[_Entry]) -> None:
-        """Claim explicit deduplication ids: SQS would take a second task of one, say yes and drop it."""
-        asked = [entry for entry in entries if entry.verdict is None and self._claims_deduplication(spec, entry.task)]
-        if not asked or self._ledger is None:
+    async def _claim_deduplication(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
+        """Claim explicit deduplication ids that the queue would drop a second task of without a word."""
+        asked = [entry for entry in entries if entry.verdict is None and _claims_deduplication(queue, entry.task)]
+        if not asked:
             return
-        kind = ClaimKind.DEDUPLICATION
+        kind, spec = ClaimKind.DEDUPLICATION, queue.spec
         try:
-            outcomes = await self._ledger.claims.claim(
+            outcomes = await self._claims.claim(
                 [_request(spec, kind, entry.task.deduplication_id or "", entry.task) for entry in asked]
             )
         except LedgerUnavailableError:
-            return  # SQS alone knows, then
+            return  # the queue alone knows, then
         for entry, outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, Claimed):
                 entry.deduplication, entry.task = outcome, replace(entry.task, id=outcome.task_id)
@@ -185,23 +224,24 @@ class Submission:
             else:
                 entry.verdict = _not_claimed(outcome)
 
-    async def _send(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
+    async def _hold_or_send(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
         held: list[_Entry] = []
         sent: list[_Entry] = []
         for entry in entries:
             (held if self._to_be_held(queue, entry.task) else sent).append(entry)
         if held:
             await self._hold(queue, held)
-        if sent:
-            await self._enqueue(queue, sent)
-        await self._confirm_deduplication(entries)
+        verdicts = await self._send(queue, [entry.task for entry in sent])
+        for entry, verdict in zip(sent, verdicts, strict=True):
+            entry.verdict = verdict
+        await self._record(verdicts)
 
     async def _hold(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
         for entry in entries:
             entry.verdict = too_large(queue, entry.task)
         fitting = [entry for entry in entries if entry.verdict is None]
         try:
-            await self._needed_ledger().held.hold([entry.task for entry in fitting])
+            await self._held.hold([entry.task for entry in fitting])
         except QueueError as error:
             for entry in fitting:
                 entry.verdict = error
@@ -209,57 +249,17 @@ class Submission:
             for entry in fitting:
                 entry.verdict = _enqueued(queue.spec, entry.task)
 
-    async def _enqueue(self, queue: ProducerQueue, entries: Sequence[_Entry]) -> None:
-        try:
-            answers: Sequence[Accepted | QueueError] = await queue.enqueue_batch([entry.task for entry in entries])
-        except QueueError as error:
-            answers = [error] * len(entries)
-        taken: list[Task] = []
-        for entry, answer in zip(entries, answers, strict=True):
-            if isinstance(answer, QueueError):
-                entry.verdict = answer
-            elif answer.duplicate_of in {None, entry.task.id}:  # its own: an earlier send of this very task
-                entry.verdict = _enqueued(queue.spec, entry.task)
-                taken.append(entry.task)
-            else:
-                entry.verdict = _enqueued(queue.spec, entry.task, answer.duplicate_of)
-        await self._remember(queue.spec, taken)
-
-    async def _remember(self, spec: QueueSpec, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            self._metrics.enqueued(spec.public_name, task.type)
-        if self._ledger is not None and tasks:
-            await self._ledger.tasks.record_enqueued(tasks)
-
-    async def _confirm_deduplication(self, entries: Sequence[_Entry]) -> None:
-        claims = [entry.deduplication for entry in entries if isinstance(entry.verdict, Enqueued)]
-        await self.confirm([(claim, Answer(202, b"")) for claim in claims if claim is not None])
-
-    async def _free(self, entries: Sequence[_Entry]) -> None:
-        claims = [claim for entry in entries if not entry.taken_over for claim in entry.claims]
-        if self._ledger is not None and claims:
-            await self._ledger.claims.free(claims)
-
-    def _signed(self, entry: _Entry) -> Enqueued | Replayed | QueueError:
-        assert entry.verdict is not None, "every entry was claimed, held or sent"
-        return replace(entry.verdict, claim=entry.claim) if isinstance(entry.verdict, Enqueued) else entry.verdict
-
-    def _claims_deduplication(self, spec: QueueSpec, task: Task) -> bool:
-        # The embedded queue keeps deduplication ids itself, and exactly.
-        explicit = task.deduplication_id is not None and spec.fifo and spec.backend is Backend.SQS
-        return explicit and self._ledger is not None
+    async def _record(self, verdicts: Sequence[Enqueued | QueueError]) -> None:
+        taken = [one.task for one in verdicts if isinstance(one, Enqueued) and not one.deduplicated]
+        if taken:
+            await self._tasks.record_enqueued(taken)
 
     def _to_be_held(self, queue: ProducerQueue, task: Task) -> bool:
         """Whether the ledger has to hold the task, since its queue cannot for so long."""
-        if self._ledger is None or task.scheduled_for is None:
+        if task.scheduled_for is None:
             return False
         longest = _leaf(queue, task).traits.max_delay
         return longest is not None and task.scheduled_for - self._clock.now() > longest
-
-    def _needed_ledger(self) -> EnqueueLedger:
-        if self._ledger is None:
-            raise LedgerDisabledError("an idempotency key needs the ledger, and none is configured")
-        return self._ledger
 
 
 def request_hash(value: JsonValue) -> str:
@@ -270,11 +270,25 @@ def request_hash(value: JsonValue) -> str:
     return sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _no_keys() -> LedgerDisabledError:
+    return LedgerDisabledError("an idempotency key needs the ledger, and none is configured")
+
+
+def _claims_deduplication(queue: ProducerQueue, task: Task) -> bool:
+    explicit = task.deduplication_id is not None and queue.spec.fifo
+    return explicit and not _leaf(queue, task).traits.reports_duplicates
+
+
+def _decided(entry: _Entry) -> Enqueued | Replayed | QueueError:
+    assert entry.verdict is not None, "every entry was claimed, held or sent"
+    return entry.verdict
+
+
 def _request(spec: QueueSpec, kind: ClaimKind, key: str, task: Task, request_hash: str = "") -> ClaimRequest:
     return ClaimRequest(kind=kind, queue=spec.public_name, key=key, task_id=task.id, request_hash=request_hash)
 
 
-def _not_claimed(outcome: Replay | InProgress | Reused) -> Replayed | QueueError:
+def _not_claimed(outcome: Replay | InProgress | KeyReused) -> Replayed | QueueError:
     if isinstance(outcome, Replay):
         return Replayed(outcome.answer)
     if isinstance(outcome, InProgress):
@@ -283,11 +297,13 @@ def _not_claimed(outcome: Replay | InProgress | Reused) -> Replayed | QueueError
 
 
 def _enqueued(spec: QueueSpec, task: Task, duplicate_of: str | None = None) -> Enqueued:
+    # Its own id: an earlier send of this very task.
+    deduplicated = duplicate_of is not None and duplicate_of != task.id
     return Enqueued(
         task=task if duplicate_of is None else replace(task, id=duplicate_of),
         status=TaskStatus.QUEUED if task.scheduled_for is None else TaskStatus.SCHEDULED,
         visibility_timeout=task.visibility_timeout or spec.visibility_timeout,
-        deduplicated=duplicate_of is not None,
+        deduplicated=deduplicated,
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks data from outside against pydantic models and says what is wrong in the product's own words."""
+"""Validates data from outside with pydantic, and explains what is wrong in plain words."""
 
 from typing import TypeVar
 

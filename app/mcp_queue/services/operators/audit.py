@@ -1,8 +1,8 @@
-"""Remembers what operators did."""
+"""Records what operators did."""
 
 import logging
 
-from mcp_queue.domain.errors import LedgerDisabledError, LedgerUnavailableError
+from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.operators.audit import AuditEntry
 from mcp_queue.domain.task_states import Page
 from mcp_queue.ports import AuditLog, Clock
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 class Auditor:
     """Writes what operators did to the log, and to the ledger where there is one."""
 
-    def __init__(self, log: AuditLog | None, clock: Clock) -> None:
+    def __init__(self, log: AuditLog, clock: Clock) -> None:
         """Keep entries in ``log``."""
         self._log = log
         self._clock = clock
@@ -26,8 +26,6 @@ class Auditor:
         entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, target=target, count=count)
         fields = {"actor": actor, "action": action, "target": target, "count": count}
         logger.info("an operator acted", extra=fields)
-        if self._log is None:
-            return
         try:
             await self._log.append(entry)
         except LedgerUnavailableError as error:
@@ -40,6 +38,4 @@ class Auditor:
             LedgerDisabledError: nothing remembers it.
 
         """
-        if self._log is None:
-            raise LedgerDisabledError("the audit log needs the ledger, and none is configured")
         return await self._log.list_entries(limit=limit, cursor=cursor)

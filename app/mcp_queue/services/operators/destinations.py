@@ -1,10 +1,10 @@
-"""Destinations of callbacks as operators see and switch them."""
+"""Shows destinations of callbacks, and pauses and resumes them."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from mcp_queue.domain.callbacks.destinations import canonical_name
-from mcp_queue.domain.errors import LedgerDisabledError, NotFoundError
+from mcp_queue.domain.errors import NotFoundError
 from mcp_queue.domain.operators.audit import DestinationView
 from mcp_queue.ports import Clock, Destinations
 from mcp_queue.services.enqueueing.validation import MAX_NAME
@@ -20,7 +20,7 @@ class DestinationSwitches:
     answer.
     """
 
-    def __init__(self, store: Destinations | None, own_names: Collection[str], clock: Clock) -> None:
+    def __init__(self, store: Destinations, own_names: Collection[str], clock: Clock) -> None:
         """Keep pauses in ``store``; ``own_names`` are those that routes have beside scheme, host and port."""
         self._store = store
         self._own_names = own_names
@@ -28,7 +28,7 @@ class DestinationSwitches:
 
     async def list_destinations(self) -> Sequence[DestinationView]:
         """Return destinations by name: those that consumers told of lately, and those that are paused."""
-        return await self._needed_store().list_destinations(self._clock.now() - _FRESH)
+        return await self._store.list_destinations(self._clock.now() - _FRESH)
 
     async def pause(self, written: str) -> DestinationView:
         """Let no consumer call the destination within 5 s; its tasks are put off.
@@ -38,7 +38,7 @@ class DestinationSwitches:
 
         """
         name = self._name(written)
-        await self._needed_store().pause(name)
+        await self._store.pause(name)
         return await self._view(name)
 
     async def resume(self, written: str) -> DestinationView:
@@ -49,7 +49,7 @@ class DestinationSwitches:
 
         """
         name = self._name(written)
-        await self._needed_store().resume(name)
+        await self._store.resume(name)
         return await self._view(name)
 
     def _name(self, written: str) -> str:
@@ -62,8 +62,3 @@ class DestinationSwitches:
     async def _view(self, name: str) -> DestinationView:
         found = await self.list_destinations()
         return next((view for view in found if view.name == name), DestinationView(name, paused=False))
-
-    def _needed_store(self) -> Destinations:
-        if self._store is None:
-            raise LedgerDisabledError("destinations are shared by the ledger, and none is configured")
-        return self._store

@@ -1,9 +1,9 @@
-"""Forgets what the ledger has kept for long enough."""
+"""Deletes what the ledger has kept for long enough."""
 
 from datetime import timedelta
 
 from mcp_queue.ports import Clock, TaskStore
-from mcp_queue.services.periodic import Job
+from mcp_queue.services.periodic import PeriodicJob
 
 #: Between two batches, so that pruning never stalls the writes of the main job.
 PAUSE = timedelta(milliseconds=100)
@@ -13,7 +13,7 @@ class Retention:
     """Prunes ended tasks and dead letters past their time, one small batch after the other."""
 
     def __init__(self, store: TaskStore, *, clock: Clock, ended: timedelta, dead_letters: timedelta | None) -> None:
-        """Keep ended tasks for ``ended``, and dead letters for ``dead_letters``, for ever where that is ``None``."""
+        """Keep ended tasks for ``ended``, and dead letters for ``dead_letters``; ``None`` keeps them."""
         self._store = store
         self._clock = clock
         self._ended = ended
@@ -27,6 +27,6 @@ class Retention:
             await self._clock.sleep(PAUSE.total_seconds())
 
 
-def pruning(retention: Retention) -> Job:
+def pruning(retention: Retention) -> PeriodicJob:
     """Prune every five minutes."""
-    return Job("prune-ledger", timedelta(minutes=5), retention.prune)
+    return PeriodicJob("prune-ledger", timedelta(minutes=5), retention.prune)

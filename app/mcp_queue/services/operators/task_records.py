@@ -1,14 +1,14 @@
-"""Tasks as the ledger remembers them, for those who submitted them."""
+"""Looks up and cancels tasks that the ledger has recorded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mcp_queue.domain.errors import LedgerDisabledError, TaskNotFoundError
+from mcp_queue.domain.errors import TaskNotFoundError
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import Page, RecordedTask, TaskFilter
 from mcp_queue.ports import TaskStore
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import ProducerQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class TaskRecord:
 
 
 class TaskRecords:
-    """Looks tasks up and withdraws them.
+    """Looks tasks up and cancels them.
 
     Every method raises ``LedgerDisabledError`` where there is no ledger, ``LedgerUnavailableError`` where it does not
     answer.
     """
 
-    def __init__(self, store: TaskStore | None, queues: Mapping[str, ProducerQueue]) -> None:
-        """Look into ``store``; ``queues`` are those that clients know."""
+    def __init__(self, store: TaskStore, queues: Mapping[str, ProducerQueue]) -> None:
+        """Read ``store``; ``queues`` are those that clients know."""
         self._store = store
         self._queues = queues
 
@@ -42,7 +42,7 @@ class TaskRecords:
             TaskNotFoundError: the ledger does not know it.
 
         """
-        view = await self._needed_store().get(task_id)
+        view = await self._store.get(task_id)
         if view is None:
             raise TaskNotFoundError
         return self._record(view)
@@ -54,7 +54,7 @@ class TaskRecords:
             InvalidCursorError: no list gave out ``cursor``.
 
         """
-        page = await self._needed_store().list_tasks(query, limit=limit, cursor=cursor)
+        page = await self._store.list_tasks(query, limit=limit, cursor=cursor)
         return Page(tuple(map(self._record, page.items)), page.next_cursor)
 
     async def cancel(self, task_id: str) -> TaskStatus:
@@ -65,14 +65,9 @@ class TaskRecords:
             TaskAlreadyEndedError: there is nothing to withdraw.
 
         """
-        return await self._needed_store().cancel(task_id)
+        return await self._store.cancel(task_id)
 
     def _record(self, view: RecordedTask) -> TaskRecord:
         queue = self._queues.get(view.task.queue)
         queues_own = None if queue is None else queue.spec.visibility_timeout
         return TaskRecord(view, view.task.visibility_timeout or queues_own)
-
-    def _needed_store(self) -> TaskStore:
-        if self._store is None:
-            raise LedgerDisabledError("nothing remembers tasks: that needs the ledger, and none is configured")
-        return self._store

@@ -1,1 +1,1 @@
-"""What the gateway does with queues: the manager, counts, purges and priority levels."""
+"""What clients and operators do with queues."""

@@ -1,12 +1,10 @@
-"""The gateway's only door to queues."""
+"""Gives clients their queues: enqueue, describe, count, pause and purge."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mcp_queue.domain.enqueueing.claims import Answer, Claimed
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
-    LedgerDisabledError,
     NotFoundError,
     QueueError,
     QueueNotFoundError,
@@ -19,9 +17,9 @@ from mcp_queue.services.enqueueing.request import NewTask
 from mcp_queue.services.enqueueing.rules import EnqueueRules, Origin, check_batch_size, make_task
 from mcp_queue.services.enqueueing.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission, too_large
 from mcp_queue.services.enqueueing.validation import MAX_NAME
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import ProducerQueue, leaves
 from mcp_queue.services.queues.purges import Purges
-from mcp_queue.services.queues.stats import QueueCounts, StoredDeadLetterCount, feeders, leaves
+from mcp_queue.services.queues.stats import CountDeadLetters, QueueCounts, feeders
 from mcp_queue.services.tracing import NO_TRACER
 
 
@@ -37,8 +35,8 @@ class QueueDescription:
 class QueueManager:
     """Knows every queue by the name that clients use, and puts tasks into them.
 
-    The levels of a priority queue are reached through it alone. Dead-letter queues can be looked at, but take no
-    tasks, no pause and no purge by their own name: their dead letters belong to the queues that they came from.
+    The levels of a priority queue are reached through it alone. Dead-letter queues are shown, but cannot be enqueued
+    to, paused or purged by their own name: their dead letters belong to the queues that they came from.
     """
 
     def __init__(
@@ -52,14 +50,14 @@ class QueueManager:
         random_bits: Callable[[int], int],
         submission: Submission,
         purges: Purges,
-        store: TaskStore | None = None,
-        stored_dead_letters: StoredDeadLetterCount | None = None,
+        store: TaskStore,
+        dead_letters: CountDeadLetters,
         tracer: Tracer = NO_TRACER,
     ) -> None:
         """Know ``queues`` by name; ``random_bits(n)`` returns ``n`` random bits, for task ids.
 
-        ``store`` learns of purges, and knows since when tasks wait. ``stored_dead_letters`` counts the dead letters
-        of a queue in the ledger.
+        ``pauses`` has a switch for each. ``store`` learns of purges, and knows since when tasks wait;
+        ``dead_letters`` counts those of a queue.
         """
         self._queues = queues
         self._pauses = pauses
@@ -72,7 +70,7 @@ class QueueManager:
         self._store = store
         self._tracer = tracer
         self._feeders = feeders(queues)
-        self._counts = QueueCounts(queues, clock=clock, store=store, stored_dead_letters=stored_dead_letters)
+        self._counts = QueueCounts(queues, clock=clock, store=store, dead_letters=dead_letters)
 
     @property
     def names(self) -> Collection[str]:
@@ -141,10 +139,6 @@ class QueueManager:
             raise refusal
         return task
 
-    async def confirm(self, answers: Sequence[tuple[Claimed, Answer]]) -> None:
-        """Remember what clients were answered under their idempotency keys."""
-        await self._submission.confirm(answers)
-
     async def describe_all(self) -> list[QueueDescription]:
         """Describe every queue, in the order of the configuration."""
         paused = await self._paused(self._queues)
@@ -194,8 +188,7 @@ class QueueManager:
         queue = self._source(name)
         moment = await self._purges.begin(name)
         purged = await queue.purge()
-        if self._store is not None:
-            await self._store.cancel_waiting(name, moment)
+        await self._store.cancel_waiting(name, moment)
         return purged
 
     def backends(self) -> Mapping[str, ProducerQueue]:
@@ -233,14 +226,10 @@ class QueueManager:
 
     def _switch(self, name: str) -> PauseSwitch:
         self._source(name)
-        switch = self._pauses.get(name)
-        if switch is None:
-            message = f"nothing remembers whether {name!r} is paused: that needs the ledger, and none is configured"
-            raise LedgerDisabledError(message)
-        return switch
+        return self._pauses[name]
 
     async def _paused(self, names: Iterable[str]) -> set[str]:
-        switches = {self._pauses[name] for name in names if name in self._pauses}
+        switches = {self._pauses[name] for name in names}
         answers = [await switch.paused() for switch in switches]
         return {name for answer in answers for name in answer}
 

@@ -1,10 +1,10 @@
-"""Several queues that act as one, each holding the tasks of one priority."""
+"""Joins several queues into one, each of which holds the tasks of one priority."""
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueError
@@ -74,6 +74,15 @@ class PriorityQueue:
     async def ping(self) -> None:
         """Return if every level answers."""
         await _all(level.ping() for level in self._levels.values())
+
+
+#: A queue that clients put tasks into: one of a backend, or several that act as one.
+ProducerQueue: TypeAlias = Queue | PriorityQueue
+
+
+def leaves(queue: ProducerQueue) -> Collection[Queue]:
+    """Return the levels of a priority queue, or the queue itself."""
+    return queue.levels.values() if isinstance(queue, PriorityQueue) else (queue,)
 
 
 async def _enqueue_all(level: Queue, tasks: list[Task]) -> list[Accepted | QueueError]:

@@ -1,24 +1,22 @@
-"""When queues were purged last, and what follows from it while SQS may still drop what arrives."""
+"""Remembers when queues were purged, since SQS may drop what arrives for a while after that."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from mcp_queue.domain.delivery import Delivery
-from mcp_queue.domain.errors import BackendUnavailableError, RateLimitedError, TryLaterError
+from mcp_queue.domain.errors import BackendUnavailableError, RateLimitedError
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, QueueMarks
-from mcp_queue.services.periodic import Job
-
-#: How long SQS may drop messages after a purge, and allows no second one.
-PURGE_TIME = timedelta(seconds=60)
+from mcp_queue.services.periodic import PeriodicJob
+from mcp_queue.services.queues.priority import ProducerQueue, leaves
 
 
 class Purges:
-    """Knows the last purge of each SQS queue: from the ledger for every process, else of this process alone."""
+    """Knows the last purge of each queue that needs time for one: of every process that shares ``marks``."""
 
-    def __init__(self, queues: Collection[str], marks: QueueMarks | None, clock: Clock) -> None:
-        """Watch over ``queues``, those that lie at SQS."""
-        self._queues = queues
+    def __init__(self, times: Mapping[str, timedelta], marks: QueueMarks, clock: Clock) -> None:
+        """Watch over the queues in ``times``, which says how long a purge of each may take (``purge_times``)."""
+        self._times = times
         self._marks = marks
         self._clock = clock
         self._moments: dict[str, datetime] = {}
@@ -27,36 +25,27 @@ class Purges:
         """Note that a purge of ``name`` begins and return its moment.
 
         Raises:
-            RateLimitedError: the last one was less than a minute ago.
+            RateLimitedError: the backend allows no second one yet.
 
         """
-        if name not in self._queues:
+        if name not in self._times:
             return self._clock.now()
         left = self._left(name)
         if left > timedelta(0):
-            raise RateLimitedError("SQS purges a queue once a minute", left)
-        if self._marks is None:
-            moment = self._clock.now()
-        else:
-            try:
-                moment = await self._marks.begin_purge(name, PURGE_TIME)
-            except TryLaterError as error:
-                if isinstance(error, BackendUnavailableError):
-                    raise
-                raise RateLimitedError("SQS purges a queue once a minute", error.retry_after) from error
-        self._moments[name] = moment
-        return moment
+            raise RateLimitedError("the queue was purged less than a minute ago", left)
+        self._moments[name] = await self._marks.begin_purge(name, self._times[name])
+        return self._moments[name]
 
     def check_open(self, name: str) -> None:
         """Return if ``name`` takes tasks.
 
         Raises:
-            BackendUnavailableError: it was purged a moment ago, and SQS may drop what arrives now.
+            BackendUnavailableError: it was purged a moment ago, and its backend may drop what arrives now.
 
         """
         left = self._left(name)
         if left > timedelta(0):
-            message = f"{name!r} was purged; SQS may still drop what arrives"
+            message = f"{name!r} was purged; what arrives may still be dropped"
             raise BackendUnavailableError(message, left)
 
     async def closed(self) -> Collection[str]:
@@ -71,19 +60,24 @@ class Purges:
         moment = self._moments.get(delivery.queue)
         if moment is None or task.created_at >= moment:
             return False
-        return delivery.sent_at is None or delivery.sent_at < moment + PURGE_TIME
+        return delivery.sent_at is None or delivery.sent_at < moment + self._times[delivery.queue]
 
     async def refresh(self) -> None:
         """Learn of the purges of other processes."""
-        if self._marks is not None:
-            known = await self._marks.purge_moments()
-            self._moments = {name: moment for name, moment in known.items() if name in self._queues}
+        known = await self._marks.purge_moments()
+        self._moments = {name: moment for name, moment in known.items() if name in self._times}
 
     def _left(self, name: str) -> timedelta:
         moment = self._moments.get(name)
-        return timedelta(0) if moment is None else moment + PURGE_TIME - self._clock.now()
+        return timedelta(0) if moment is None else moment + self._times[name] - self._clock.now()
 
 
-def watch_purges(purges: Purges) -> Job:
+def purge_times(queues: Mapping[str, ProducerQueue]) -> dict[str, timedelta]:
+    """Return how long a purge of each of ``queues`` may take; those that are purged at once are left out."""
+    longest = {name: max(leaf.traits.purge_time for leaf in leaves(queue)) for name, queue in queues.items()}
+    return {name: time for name, time in longest.items() if time}
+
+
+def watch_purges(purges: Purges) -> PeriodicJob:
     """Keep what is known of purges up to date."""
-    return Job("watch-purges", timedelta(seconds=1), purges.refresh)
+    return PeriodicJob("watch-purges", timedelta(seconds=1), purges.refresh)

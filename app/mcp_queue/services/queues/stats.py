@@ -1,17 +1,16 @@
-"""What lies in a queue, by its backend and by the ledger."""
+"""Counts the messages and dead letters of a queue, by its backend and the ledger."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from mcp_queue.domain.errors import LedgerUnavailableError
-from mcp_queue.domain.queues import Backend, QueueStats
+from mcp_queue.domain.queues import QueueStats
 from mcp_queue.ports import Clock, TaskStore
-from mcp_queue.services.queues.priority import PriorityQueue
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import ProducerQueue, leaves
 
-#: Returns how many dead letters of a queue are in the ledger, ``None`` while it does not answer.
-StoredDeadLetterCount = Callable[[str], Awaitable[int | None]]
+#: Returns how many dead letters of a queue wait, given how many are known to lie in its dead-letter queue.
+CountDeadLetters = Callable[[str, int | None], Awaitable[int | None]]
 
 
 class QueueCounts:
@@ -22,21 +21,21 @@ class QueueCounts:
         queues: Mapping[str, ProducerQueue],
         *,
         clock: Clock,
-        store: TaskStore | None,
-        stored_dead_letters: StoredDeadLetterCount | None,
+        store: TaskStore,
+        dead_letters: CountDeadLetters,
     ) -> None:
-        """Ask ``store`` since when tasks wait, and ``stored_dead_letters`` how many dead letters the ledger has."""
+        """Ask ``store`` since when tasks wait, and ``dead_letters`` how many of them wait in all."""
         self._queues = queues
         self._clock = clock
         self._store = store
-        self._stored_dead_letters = stored_dead_letters
+        self._count_dead_letters = dead_letters
         self._feeders = feeders(queues)
 
     async def of(self, name: str) -> QueueStats:
         """Count what lies in the queue ``name``.
 
-        ``dead_letters`` wait for a person: in the ledger, or still in their queue. Where several queues share one at
-        SQS, what is in it counts under its own name.
+        ``dead_letters`` wait for a person: in the ledger, or still in their queue. Where several queues share one and
+        its backend does not count by source, what is in it counts under its own name.
         """
         stats = await self._queues[name].stats()
         return replace(
@@ -48,7 +47,7 @@ class QueueCounts:
 
     async def _age(self, name: str, stats: QueueStats) -> timedelta | None:
         """Return how long the oldest task waits by the ledger, which knows of those that it was told of."""
-        if self._store is None or stats.oldest_message_age is not None or not stats.approximate_messages:
+        if stats.oldest_message_age is not None or not stats.approximate_messages:
             return None
         try:
             oldest = await self._store.oldest_waiting(name)
@@ -58,24 +57,16 @@ class QueueCounts:
 
     async def _dead_letters(self, name: str, stats: QueueStats) -> int | None:
         left = stats.dead_letters if stats.dead_letters is not None else await self._dead_letters_left(name, stats)
-        if self._stored_dead_letters is None or name in self._feeders:
-            return left
-        stored = await self._stored_dead_letters(name)
-        return None if stored is None else stored + (left or 0)
+        return left if name in self._feeders else await self._count_dead_letters(name, left)
 
     async def _dead_letters_left(self, name: str, stats: QueueStats) -> int | None:
         """Return how many dead letters are in the dead-letter queue of ``name``, where they are its own alone."""
-        if len(self._feeders.get(name, ())) > 1 and self._queues[name].spec.backend is Backend.SQS:
+        if len(self._feeders.get(name, ())) > 1 and not _counts_by_source(self._queues[name]):
             return _all_messages(stats)
         holders = [holder for holder, sources in self._feeders.items() if name in sources]
         if len(holders) != 1 or holders[0] not in self._queues or self._feeders[holders[0]] != {name}:
             return None
         return _all_messages(await self._queues[holders[0]].stats())
-
-
-def leaves(queue: ProducerQueue) -> Iterable[ProducerQueue]:
-    """Return the levels of a priority queue, or the queue itself."""
-    return queue.levels.values() if isinstance(queue, PriorityQueue) else (queue,)
 
 
 def feeders(queues: Mapping[str, ProducerQueue]) -> dict[str, set[str]]:
@@ -86,6 +77,15 @@ def feeders(queues: Mapping[str, ProducerQueue]) -> dict[str, set[str]]:
             if leaf.spec.dead_letter_queue is not None:
                 found.setdefault(leaf.spec.dead_letter_queue, set()).add(name)
     return found
+
+
+async def only_queued(_: str, queued: int | None) -> int | None:
+    """Count the dead letters of a queue where no ledger stores any: a ``CountDeadLetters``."""
+    return queued
+
+
+def _counts_by_source(queue: ProducerQueue) -> bool:
+    return all(leaf.traits.counts_by_source for leaf in leaves(queue))
 
 
 def _all_messages(stats: QueueStats) -> int:

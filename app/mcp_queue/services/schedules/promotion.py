@@ -1,4 +1,4 @@
-"""Sends tasks that the ledger held to their queues once they are due."""
+"""Sends held tasks to their queues once they are due."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -10,15 +10,15 @@ from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueError, TryLaterError
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, DeadLetterStore, HeldTasks, Metrics
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import ProducerQueue
 
 logger = logging.getLogger(__name__)
 
 #: How many tasks are taken from the ledger at a time.
 AT_ONCE = 500
-#: How long they are nobody else's: longer than any send may take.
+#: How long they are leased: longer than any send may take.
 LEASE = timedelta(seconds=60)
-#: How long a queue that takes none at the moment is left alone.
+#: How long a queue rests that takes none at the moment.
 REST = timedelta(seconds=5)
 
 
@@ -89,7 +89,7 @@ class Promoter:
         if refused:
             await self._dead_letters.store_dead_letters(refused)
         await self._held.promoted([*sent, *(dead_letter.task_id for dead_letter in refused)])
-        await self._held.give_back(later)
+        await self._held.release(later)
         self._rest(tasks[0].queue, len(later))
 
     def _rest(self, queue: str, later: int) -> None:

@@ -1,4 +1,4 @@
-"""Recurring tasks: put, shown and removed by clients, and run by whichever process finds a tick due."""
+"""Stores recurring tasks and runs their due ticks."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from mcp_queue.domain.errors import FieldError, InvalidTaskError, LedgerDisabledError, NotFoundError, QueueError
+from mcp_queue.domain.errors import FieldError, InvalidTaskError, NotFoundError, QueueError
 from mcp_queue.domain.schedules import Misfire, Schedule, Tick, plan_tick
 from mcp_queue.domain.task import Task
 from mcp_queue.domain.task_states import Page
@@ -16,7 +16,7 @@ from mcp_queue.ports import Clock, HeldTasks, ScheduleStore
 from mcp_queue.services.enqueueing.request import Name, NewTask, read_new_task
 from mcp_queue.services.enqueueing.submission import Draft, Enqueued, Replayed
 from mcp_queue.services.enqueueing.validation import MAX_NAME, invalid
-from mcp_queue.services.periodic import Job
+from mcp_queue.services.periodic import PeriodicJob
 from mcp_queue.services.queues.manager import QueueManager
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ class Schedules:
     Methods raise ``LedgerDisabledError`` where there is no ledger, ``LedgerUnavailableError`` where it does not answer.
     """
 
-    def __init__(
-        self, store: ScheduleStore | None, manager: QueueManager, *, next_tick: NextTick, clock: Clock
-    ) -> None:
+    def __init__(self, store: ScheduleStore, manager: QueueManager, *, next_tick: NextTick, clock: Clock) -> None:
         """Keep schedules in ``store``; their tasks go into the queues of ``manager``."""
         self._store = store
         self._manager = manager
@@ -72,7 +70,6 @@ class Schedules:
             InvalidTaskError: the name, the times or the task break a rule; ``errors`` names the member.
 
         """
-        store = self._needed_store()
         if not _NAME.fullmatch(name):
             raise invalid(FieldError(("path", "name"), "expected 1 to 128 letters, digits and . _ : -, no dot first"))
         self._check(new)
@@ -87,7 +84,7 @@ class Schedules:
             misfire=Misfire(new.misfire),
             next_run_at=None if new.paused else next_run_at,
         )
-        is_new = await store.put(schedule)
+        is_new = await self._store.put(schedule)
         return await self.get(name), is_new
 
     async def get(self, name: str) -> Schedule:
@@ -97,7 +94,7 @@ class Schedules:
             NotFoundError: there is none.
 
         """
-        schedule = await self._needed_store().get(name)
+        schedule = await self._store.get(name)
         if schedule is None:
             raise _not_found(name)
         return schedule
@@ -109,7 +106,7 @@ class Schedules:
             InvalidCursorError: no list gave out ``cursor``.
 
         """
-        return await self._needed_store().list_schedules(limit=limit, cursor=cursor)
+        return await self._store.list_schedules(limit=limit, cursor=cursor)
 
     async def delete(self, name: str) -> None:
         """Forget the schedule ``name``; tasks of its ticks stay.
@@ -118,7 +115,7 @@ class Schedules:
             NotFoundError: there is none.
 
         """
-        if not await self._needed_store().delete(name):
+        if not await self._store.delete(name):
             raise _not_found(name)
 
     async def run(self, name: str, *, traceparent: str | None = None) -> Enqueued:
@@ -143,8 +140,8 @@ class Schedules:
             LedgerUnavailableError: the ledger does not answer.
 
         """
-        store, total = self._needed_store(), 0
-        while count := await store.run_due(self._plan, self._manager.names):
+        total = 0
+        while count := await self._store.run_due(self._plan, self._manager.names):
             total += count
         return total
 
@@ -179,21 +176,16 @@ class Schedules:
                 raise
             raise invalid(*(FieldError(("body", "task", *each.loc[1:]), each.msg) for each in error.errors)) from error
 
-    def _needed_store(self) -> ScheduleStore:
-        if self._store is None:
-            raise LedgerDisabledError("schedules need the ledger, and none is configured")
-        return self._store
 
+def run_what_is_due(held: HeldTasks, schedules: Schedules, promote: Callable[[], Awaitable[None]]) -> PeriodicJob:
+    """Run due ticks and have ``promote`` send due tasks, within a second of their time."""
 
-def minding_the_time(held: HeldTasks, scheduling: Schedules, promote: Callable[[], Awaitable[None]]) -> Job:
-    """Run due ticks and have ``promote`` send due tasks, within a second of their time; one look finds nothing due."""
-
-    async def look() -> None:
+    async def run() -> None:
         if await held.anything_due():
-            await scheduling.run_due()
+            await schedules.run_due()
             await promote()
 
-    return Job("run-what-is-due", timedelta(seconds=0.9), look)
+    return PeriodicJob("run-what-is-due", timedelta(seconds=0.9), run)
 
 
 def _not_found(name: str) -> NotFoundError:

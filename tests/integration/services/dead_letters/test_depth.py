@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mcp_queue.domain.errors import LedgerUnavailableError
-from mcp_queue.domain.queues import Backend, QueueStats
+from mcp_queue.domain.queues import QueueStats
 from tests.support.dead_letters import DeadLetterKit, dead_letters
 from tests.support.queues.doubles import FailingQueue
 from tests.support.tasks import a_task
@@ -24,7 +24,7 @@ def at_sqs(kit: DeadLetterKit) -> DeadLetterKit:
     """Return the kit with queues as SQS has them."""
     for queue in kit.queues.values():
         queue.__class__ = AtSqs
-        queue._spec = replace(queue.spec, backend=Backend.SQS)
+        queue.at_sqs = True
     return kit
 
 

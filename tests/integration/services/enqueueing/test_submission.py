@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.domain.enqueueing.claims import Answer
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     IdempotencyInProgressError,
@@ -17,17 +16,28 @@ from mcp_queue.domain.errors import (
 )
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import Task, TaskStatus
-from mcp_queue.services.enqueueing.submission import Enqueued, IdempotencyKey, Replayed, Submission, request_hash
+from mcp_queue.services.enqueueing.submission import (
+    Enqueued,
+    IdempotencyKey,
+    Replayed,
+    Submission,
+    request_hash,
+)
 from mcp_queue.services.queues.priority import PriorityQueue
 from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import HOUR, MINUTE, SECOND, START
-from tests.support.ledger import LedgerHarness, enqueue_ledger
+from tests.support.ledger import LedgerHarness, submission_with
 from tests.support.metrics import CountingMetrics
 from tests.support.queues.doubles import SqsLike
 from tests.support.tasks import a_task, fifo, standard, task_ids
 
-KEY = IdempotencyKey("k", "hash")
-ANSWER = Answer(202, b'{"id": "first"}')
+
+def a_key(key: str = "k", request_hash: str = "hash") -> IdempotencyKey:
+    """Return a key whose client is answered with the id of its task."""
+    return IdempotencyKey(key, request_hash, lambda enqueued: enqueued.task.id.encode())
+
+
+KEY = a_key()
 
 
 class Counted(CountingMetrics):
@@ -52,7 +62,7 @@ def metrics() -> Counted:
 @pytest.fixture
 def submission(harness: LedgerHarness, metrics: Counted) -> Submission:
     """Return a submission with the ledger."""
-    return Submission(enqueue_ledger(harness.ledger), clock=harness.clock, metrics=metrics)
+    return submission_with(harness.ledger, harness.clock, metrics)
 
 
 @pytest.fixture
@@ -78,18 +88,11 @@ async def status_of(harness: LedgerHarness, task: Task) -> TaskStatus | None:
     return None if view is None else view.status
 
 
-async def claimed(submission: Submission, queue: SqsLike, task: Task, key: IdempotencyKey = KEY) -> Enqueued:
+async def enqueue_first(submission: Submission, queue: SqsLike, task: Task, key: IdempotencyKey = KEY) -> Enqueued:
     """Put a task into a queue under a key, as the first with that key."""
     enqueued = await submission.submit(queue, task, key)
     assert isinstance(enqueued, Enqueued)
     return enqueued
-
-
-async def confirmed(submission: Submission, queue: SqsLike, task: Task, key: IdempotencyKey = KEY) -> None:
-    """Put a task into a queue under a key, and remember what its client was answered."""
-    enqueued = await claimed(submission, queue, task, key)
-    assert enqueued.claim is not None
-    await submission.confirm([(enqueued.claim, ANSWER)])
 
 
 async def test_sent_task_is_found_in_the_ledger(
@@ -130,34 +133,37 @@ async def test_ledger_that_is_down_stops_no_task(
 
 
 async def test_without_a_ledger_only_a_key_is_refused(harness: LedgerHarness, metrics: Counted) -> None:
-    """Long delays are the queue's own business then, and nothing is remembered or confirmed."""
-    bare = Submission(None, clock=harness.clock, metrics=metrics)
+    """Long delays are the queue's own business then."""
+    bare = Submission(metrics)
     queue = SqsLike(harness.clock)
     await bare.submit(queue, order(scheduled_for=START + HOUR), None)
     with pytest.raises(LedgerDisabledError):
         await bare.submit(queue, a_task(), KEY)
-    await bare.confirm([])
-    assert 1 == len(queue.sends)
+    verdicts = await bare.submit_all(queue, [(a_task(), KEY), (a_task(), None)])
+    assert [LedgerDisabledError, Enqueued] == [type(verdict) for verdict in verdicts]
+    assert 2 == len(queue.sends) == len(metrics.enqueued_types)
 
 
 async def test_same_key_and_request_give_the_first_answer(submission: Submission, queue: SqsLike) -> None:
     """However often the client asks, one task is sent."""
     first = a_task()
-    await confirmed(submission, queue, first)
-    assert Replayed(ANSWER) == await submission.submit(queue, a_task(), KEY)
+    await enqueue_first(submission, queue, first)
+    assert Replayed(first.id.encode()) == await submission.submit(queue, a_task(), KEY)
     assert [first.id] == task_ids(queue.sends)
 
 
 async def test_same_key_with_another_request_is_a_mistake(submission: Submission, queue: SqsLike) -> None:
     """A key belongs to the first request with it."""
-    await confirmed(submission, queue, a_task())
+    await enqueue_first(submission, queue, a_task())
     with pytest.raises(IdempotencyKeyReusedError):
-        await submission.submit(queue, a_task(), IdempotencyKey("k", "other"))
+        await submission.submit(queue, a_task(), a_key(request_hash="other"))
 
 
 async def test_request_under_way_says_when_to_come_back(submission: Submission, queue: SqsLike) -> None:
-    """A claim is held for 30 s."""
-    await claimed(submission, queue, a_task())
+    """A claim is held for 30 s, while nobody knows whether the queue has the task."""
+    queue.answers = [BackendUnavailableError()]
+    with pytest.raises(BackendUnavailableError):
+        await submission.submit(queue, a_task(), KEY)
     with pytest.raises(IdempotencyInProgressError) as caught:
         await submission.submit(queue, a_task(), KEY)
     assert SECOND * 30 == caught.value.retry_after
@@ -169,7 +175,7 @@ async def test_refused_task_frees_its_key_at_once(submission: Submission, queue:
     with pytest.raises(QueueFullError):
         await submission.submit(queue, a_task(), KEY)
     second = a_task()
-    enqueued = await claimed(submission, queue, second, IdempotencyKey("k", "other"))
+    enqueued = await enqueue_first(submission, queue, second, a_key(request_hash="other"))
     assert second.id == enqueued.task.id
 
 
@@ -184,7 +190,7 @@ async def test_unconfirmed_send_is_repeated_under_the_same_id(
     with pytest.raises(IdempotencyInProgressError):
         await submission.submit(queue, a_task(), KEY)
     await harness.clock.advance(SECOND * 30)
-    taken_over = await claimed(submission, queue, a_task())
+    taken_over = await enqueue_first(submission, queue, a_task())
     assert first.id == taken_over.task.id
     assert [first.id, first.id] == task_ids(queue.sends)
 
@@ -201,7 +207,7 @@ async def test_refusal_of_a_task_that_may_be_in_the_queue_frees_nothing(
     with pytest.raises(QueueFullError):
         await submission.submit(queue, a_task(), KEY)
     await harness.clock.advance(SECOND * 30)
-    assert first.id == (await claimed(submission, queue, a_task())).task.id
+    assert first.id == (await enqueue_first(submission, queue, a_task())).task.id
 
 
 async def test_second_send_of_a_task_is_no_duplicate_of_another(
@@ -234,15 +240,14 @@ async def test_duplicate_is_not_remembered_as_a_task_of_its_own(
 
 async def test_each_of_a_batch_has_its_own_key(submission: Submission, queue: SqsLike) -> None:
     """New, replayed, reused, refused and without a key stand side by side, in the order given."""
-    await confirmed(submission, queue, a_task())
+    await enqueue_first(submission, queue, a_task())
     queue.answers = [None, QueueFullError()]
     tasks = [a_task() for _ in range(5)]
-    keys = [IdempotencyKey("new", "hash"), KEY, IdempotencyKey("k", "other"), IdempotencyKey("full", "hash"), None]
+    keys = [a_key("new"), KEY, a_key(request_hash="other"), a_key("full"), None]
     verdicts = await submission.submit_all(queue, list(zip(tasks, keys, strict=True)))
     expected = [Enqueued, Replayed, IdempotencyKeyReusedError, QueueFullError, Enqueued]
     assert expected == [type(verdict) for verdict in verdicts]
-    claims = [verdict.claim for verdict in verdicts if isinstance(verdict, Enqueued)]
-    assert ["new", None] == [None if claim is None else claim.key for claim in claims]
+    assert Replayed(tasks[0].id.encode()) == await submission.submit(queue, a_task(), keys[0])
 
 
 async def test_one_key_twice_in_a_batch_sends_one_task(submission: Submission, queue: SqsLike) -> None:
@@ -340,9 +345,9 @@ async def test_duplicate_under_a_key_is_remembered_as_such(submission: Submissio
     """The key is confirmed with the answer that names the first task."""
     first = order()
     await submission.submit(orders, first, None)
-    enqueued = await claimed(submission, orders, order())
+    enqueued = await enqueue_first(submission, orders, order())
     assert (True, first.id) == (enqueued.deduplicated, enqueued.task.id)
-    assert enqueued.claim is not None
+    assert Replayed(first.id.encode()) == await submission.submit(orders, order(), KEY)
 
 
 async def test_deduplication_id_under_way_frees_the_key(submission: Submission, orders: SqsLike) -> None:

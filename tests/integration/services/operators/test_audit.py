@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.domain.errors import LedgerDisabledError, LedgerUnavailableError
 from mcp_queue.domain.operators.audit import AuditEntry
 from mcp_queue.services.operators.audit import Auditor
@@ -42,7 +43,7 @@ async def test_action_that_cannot_be_written_stands_in_the_log(
 async def test_without_a_ledger_nothing_is_remembered(kit: DeadLetterKit, caplog: pytest.LogCaptureFixture) -> None:
     """The log line is all there is, and nobody pretends otherwise."""
     caplog.set_level(logging.INFO)
-    auditor = Auditor(None, kit.clock)
+    auditor = Auditor(NoLedger(kit.clock).audit, kit.clock)
     await auditor.note("ann", "pause", "/v1/queues/tasks")
     assert "an operator acted" in caplog.text
     with pytest.raises(LedgerDisabledError):

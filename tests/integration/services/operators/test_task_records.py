@@ -2,6 +2,7 @@
 
 import pytest
 
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.domain.errors import (
     InvalidCursorError,
     LedgerDisabledError,
@@ -13,7 +14,7 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
 from mcp_queue.services.operators.task_records import TaskRecords
-from mcp_queue.testing import InMemoryQueue
+from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness
 from tests.support.tasks import a_task, an_end, an_execution, standard
@@ -71,7 +72,7 @@ async def test_unknown_task_is_not_found(records: TaskRecords, task_id: str) -> 
 
 async def test_without_a_ledger_nothing_is_remembered() -> None:
     """Every question says what is missing."""
-    records = TaskRecords(None, {})
+    records = TaskRecords(NoLedger(FakeClock()).tasks, {})
     for question in (records.get("t"), records.list_tasks(TaskFilter(), limit=1), records.cancel("t")):
         with pytest.raises(LedgerDisabledError):
             await question

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from mcp_queue.adapters.ledger.disabled import NoLedger
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import BackendUnavailableError, LedgerUnavailableError, RateLimitedError
 from mcp_queue.services.queues.purges import Purges, watch_purges
@@ -16,7 +17,7 @@ from tests.support.tasks import a_task
 @pytest.fixture
 def purges(harness: LedgerHarness) -> Purges:
     """Return what one process knows of the purges of ``tasks``, which lies at SQS."""
-    return Purges({"tasks"}, harness.ledger.queues, harness.clock)
+    return Purges({"tasks": MINUTE}, harness.ledger.queues, harness.clock)
 
 
 def delivered(sent_at: datetime | None, queue: str = "tasks") -> Delivery:
@@ -42,7 +43,7 @@ async def test_second_purge_within_a_minute_is_refused(harness: LedgerHarness, p
     """SQS allows none, whichever process asks: also one that has not heard of the first yet."""
     await purges.begin("tasks")
     await harness.clock.advance(SECOND * 15)
-    for asked in (purges, Purges({"tasks"}, harness.ledger.queues, harness.clock)):
+    for asked in (purges, Purges({"tasks": MINUTE}, harness.ledger.queues, harness.clock)):
         with pytest.raises(RateLimitedError) as caught:
             await asked.begin("tasks")
         assert SECOND * 45 == caught.value.retry_after
@@ -52,7 +53,7 @@ async def test_second_purge_within_a_minute_is_refused(harness: LedgerHarness, p
 
 async def test_every_process_learns_of_a_purge(harness: LedgerHarness, purges: Purges) -> None:
     """The ledger tells it, and keeps telling it."""
-    other = Purges({"tasks"}, harness.ledger.queues, harness.clock)
+    other = Purges({"tasks": MINUTE}, harness.ledger.queues, harness.clock)
     await purges.begin("tasks")
     other.check_open("tasks")
     await watch_purges(other).do()
@@ -70,7 +71,7 @@ async def test_purge_needs_the_ledger_where_there_is_one(harness: LedgerHarness,
 async def test_without_a_ledger_only_this_process_knows() -> None:
     """It keeps to the minute by itself."""
     clock = FakeClock(START)
-    purges = Purges({"tasks"}, None, clock)
+    purges = Purges({"tasks": MINUTE}, NoLedger(clock).queues, clock)
     await purges.begin("tasks")
     await purges.refresh()
     with pytest.raises(RateLimitedError):

@@ -11,7 +11,7 @@ from mcp_queue.adapters.cron import next_tick
 from mcp_queue.domain.errors import InvalidTaskError, LedgerDisabledError, NotFoundError, QueueFullError
 from mcp_queue.domain.schedules import Misfire, Schedule
 from mcp_queue.domain.task_states import RecordedTask, TaskFilter
-from mcp_queue.services.schedules.schedules import NewSchedule, Schedules, minding_the_time
+from mcp_queue.services.schedules.schedules import NewSchedule, Schedules, run_what_is_due
 from tests.support.clock import HOUR, MINUTE, NOW, START
 from tests.support.gateway import GatewayKit
 from tests.support.ledger import LedgerHarness
@@ -252,7 +252,7 @@ async def test_tasks_of_ticks_are_promoted_at_once(harness: LedgerHarness, sched
     async def promote() -> None:
         promoted.append(harness.clock.monotonic())
 
-    job = minding_the_time(harness.ledger.held, scheduling, promote)
+    job = run_what_is_due(harness.ledger.held, scheduling, promote)
     await scheduling.put("hourly", hourly())
     await job.do()
     await harness.clock.advance(HOUR)

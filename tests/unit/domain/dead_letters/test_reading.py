@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
-from mcp_queue.domain.dead_letters.reading import dead_letter_of, home_of, matches, next_generation
+from mcp_queue.domain.dead_letters.reading import dead_letter_of, matches, next_generation, source_of
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import InvalidTaskError
 from mcp_queue.domain.formats.serialization import format_time
@@ -86,7 +86,7 @@ def test_home_is_where_the_notes_the_backend_or_the_task_say(
     members: dict[str, Any], sources: set[str], home: str | None
 ) -> None:
     """In this order; with one source there is no doubt."""
-    assert home == home_of(delivery(**{"task": None, **members}), sources)
+    assert home == source_of(delivery(**{"task": None, **members}), sources)
 
 
 @pytest.mark.parametrize(

@@ -5,53 +5,52 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mcp_queue.domain.enqueueing.claims import (
-    Answer,
     Claimed,
     ClaimKind,
     ClaimOutcome,
     ClaimRequest,
     InProgress,
+    KeyReused,
     Replay,
-    Reused,
-    Standing,
+    StoredClaim,
     outcome,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = ClaimRequest(kind=ClaimKind.IDEMPOTENCY, queue="q", key="k", task_id="mine", request_hash="h")
-ANSWER = Answer(202, b"{}")
+ANSWER = b"{}"
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("stored", "expected"),
     [
         (
-            Standing(request_hash="h", task_id="mine", token="mine", claimed_at=NOW),
+            StoredClaim(request_hash="h", task_id="mine", token="mine", claimed_at=NOW),
             Claimed(kind=ClaimKind.IDEMPOTENCY, queue="q", key="k", task_id="mine", token="mine"),
         ),
         (
-            Standing(request_hash="h", task_id="first", token="mine", claimed_at=NOW),
+            StoredClaim(request_hash="h", task_id="first", token="mine", claimed_at=NOW),
             Claimed(kind=ClaimKind.IDEMPOTENCY, queue="q", key="k", task_id="first", token="mine"),
         ),
         (
-            Standing(request_hash="h", task_id="first", token="first", claimed_at=NOW - timedelta(seconds=12)),
+            StoredClaim(request_hash="h", task_id="first", token="first", claimed_at=NOW - timedelta(seconds=12)),
             InProgress(timedelta(seconds=18)),
         ),
         (
-            Standing(request_hash="h", task_id="first", token="first", claimed_at=NOW - timedelta(hours=1)),
+            StoredClaim(request_hash="h", task_id="first", token="first", claimed_at=NOW - timedelta(hours=1)),
             InProgress(timedelta(0)),
         ),
         (
-            Standing(request_hash="h", task_id="first", token="first", claimed_at=NOW, answer=ANSWER),
+            StoredClaim(request_hash="h", task_id="first", token="first", claimed_at=NOW, answer=ANSWER),
             Replay("first", ANSWER),
         ),
-        (Standing(request_hash="other", task_id="first", token="first", claimed_at=NOW, answer=ANSWER), Reused()),
-        (Standing(request_hash="other", task_id="first", token="first", claimed_at=NOW), Reused()),
+        (StoredClaim(request_hash="other", task_id="first", token="first", claimed_at=NOW, answer=ANSWER), KeyReused()),
+        (StoredClaim(request_hash="other", task_id="first", token="first", claimed_at=NOW), KeyReused()),
     ],
 )
-def test_outcome_follows_from_what_stands(standing: Standing, expected: ClaimOutcome) -> None:
+def test_outcome_follows_from_the_stored_claim(stored: StoredClaim, expected: ClaimOutcome) -> None:
     """Own claims, claims taken over, others' claims, answers and foreign requests are told apart."""
-    assert expected == outcome(REQUEST, standing, NOW)
+    assert expected == outcome(REQUEST, stored, NOW)
 
 
 def test_keys_live_a_day_and_deduplication_ids_five_minutes() -> None:

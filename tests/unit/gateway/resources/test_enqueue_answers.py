@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.domain.enqueueing.claims import Answer
 from mcp_queue.domain.errors import InvalidTaskError, QueueFullError
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.gateway.answers import encode
@@ -45,7 +44,7 @@ def test_accepted_task_is_what_its_schema_says(enqueued: Enqueued) -> None:
 
 def test_batch_is_what_its_schema_says() -> None:
     """Every kind of verdict, with its members in the order of the schema."""
-    replayed = Replayed(Answer(202, enqueued_body(FULL)))
+    replayed = Replayed(enqueued_body(FULL))
     response = batch_answer([PLAIN, FULL, replayed, InvalidTaskError("no"), QueueFullError()])
 
     members = json.loads(bytes(response.body))

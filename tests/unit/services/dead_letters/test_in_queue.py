@@ -18,8 +18,7 @@ from mcp_queue.domain.errors import (
     TaskNotFoundError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.queues import Backend
-from mcp_queue.services.dead_letters import looking
+from mcp_queue.services.dead_letters import search
 from mcp_queue.services.dead_letters.edits import DeadLetterEdits
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
 from mcp_queue.testing import FakeClock
@@ -67,9 +66,8 @@ class PretendedMover:
 def moving_kit() -> tuple[DeadLetterKit, PretendedMover]:
     """Return queues that say to be at SQS, and what moves dead letters back to ``jobs`` there."""
     mover = PretendedMover()
-    dlq = standard("dlq", dead_letter_queue=None, backend=Backend.SQS)
-    kit = DeadLetterKit(FakeClock(), movers={"jobs": mover}, spec_of_dlq=dlq)
-    kit.jobs_dlq._spec = replace(kit.jobs_dlq.spec, backend=Backend.SQS)
+    kit = DeadLetterKit(FakeClock(), movers={"jobs": mover})
+    kit.dlq.at_sqs = kit.jobs_dlq.at_sqs = True
     return kit, mover
 
 
@@ -197,9 +195,9 @@ async def test_look_ends_where_it_would_hide_too_much(kit: DeadLetterKit, monkey
     """Neither many messages nor large ones are held in memory without a bound."""
     for number in range(30):
         await kit.bury(a_task(f"t{number}", payload="x" * 1000))
-    monkeypatch.setattr(looking, "MOST_BYTES", 15_000)
+    monkeypatch.setattr(search, "MOST_BYTES", 15_000)
     assert 20 == len((await kit.unstored().list_dead_letters(ALL, limit=99)).dead_letters)
-    monkeypatch.setattr(looking, "PATIENCE", NOW)
+    monkeypatch.setattr(search, "TIME_LIMIT", NOW)
     assert () == (await kit.unstored().list_dead_letters(ALL, limit=99)).dead_letters
 
 
@@ -237,7 +235,7 @@ async def test_purge_empties_a_dead_letter_queue_of_its_own(kit: DeadLetterKit) 
     """One that others share cannot be emptied without sorting it, which takes the ledger."""
     await kit.bury(a_task(queue="jobs"))
     assert 1 == await kit.unstored().purge("jobs", "ann")
-    with pytest.raises(LedgerDisabledError, match="share a dead-letter queue with those of orders"):
+    with pytest.raises(LedgerDisabledError, match="shares its dead-letter queue with orders"):
         await kit.unstored().purge("tasks", "ann")
 
 

@@ -10,6 +10,7 @@ from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.enqueueing.submission import Draft, Submission
 from mcp_queue.services.queues.manager import QueueManager
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.queues.stats import only_queued
 from mcp_queue.services.tracing import NO_TRACER
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit
@@ -32,13 +33,15 @@ def managing(kit: GatewayKit, tracer: Tracer) -> QueueManager:
     """Return a manager of the kit's queues that traces."""
     return QueueManager(
         kit.queues,
-        pauses={},
+        pauses=dict.fromkeys(kit.queues, kit.ledger.queues),
         rules=EnqueueRules(),
         clock=kit.clock,
         metrics=kit.metrics,
         random_bits=lambda _: 0,
-        submission=Submission(None, clock=kit.clock, metrics=kit.metrics),
-        purges=Purges((), None, kit.clock),
+        submission=Submission(kit.metrics),
+        purges=Purges({}, kit.ledger.queues, kit.clock),
+        store=kit.ledger.tasks,
+        dead_letters=only_queued,
         tracer=tracer,
     )
 

@@ -18,9 +18,9 @@ from mcp_queue.services.enqueueing.request import BatchTask, NewTask
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.enqueueing.submission import Draft, Enqueued, IdempotencyKey, Submission
 from mcp_queue.services.queues.manager import QueueManager
-from mcp_queue.services.queues.priority import PriorityQueue
-from mcp_queue.services.queues.producing import ProducerQueue
+from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue
 from mcp_queue.services.queues.purges import Purges
+from mcp_queue.services.queues.stats import only_queued
 from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import HOUR, NOW
 from tests.support.gateway import GatewayKit
@@ -37,13 +37,15 @@ def managing(kit: GatewayKit, **queues: ProducerQueue) -> QueueManager:
     """Return a manager of ``queues`` alone."""
     return QueueManager(
         queues,
-        pauses={},
+        pauses=dict.fromkeys(queues, kit.ledger.queues),
         rules=EnqueueRules(),
         clock=kit.clock,
         metrics=kit.metrics,
         random_bits=lambda _: 0,
-        submission=Submission(None, clock=kit.clock, metrics=kit.metrics),
-        purges=Purges((), None, kit.clock),
+        submission=Submission(kit.metrics),
+        purges=Purges({}, kit.ledger.queues, kit.clock),
+        store=kit.ledger.tasks,
+        dead_letters=only_queued,
     )
 
 
@@ -118,7 +120,7 @@ async def test_batch_keeps_the_order_of_its_verdicts(kit: GatewayKit) -> None:
 
 async def test_batch_of_which_nothing_is_left_asks_no_backend(kit: GatewayKit) -> None:
     """Where every entry was refused there is nothing to send."""
-    keyed = Draft(BatchTask(type="a", idempotency_key="k"), IdempotencyKey("k", "hash"))
+    keyed = Draft(BatchTask(type="a", idempotency_key="k"), IdempotencyKey("k", "hash", lambda _: b""))
     (verdict,) = await kit.manager.enqueue_batch("tasks", [keyed])
     assert isinstance(verdict, LedgerDisabledError)
 

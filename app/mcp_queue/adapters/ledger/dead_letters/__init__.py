@@ -1,1 +1,1 @@
-"""Dead letters in the ledger: their records, redrives and notifications."""
+"""Stores dead letters, redrives and notices in the ledger."""

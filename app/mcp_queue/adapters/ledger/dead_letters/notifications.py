@@ -1,4 +1,4 @@
-"""What notifiers have yet to tell."""
+"""Stores the notices that notifiers have yet to send."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Bulk
 from mcp_queue.adapters.ledger.engine.bulk import Row as BulkRow
@@ -15,14 +16,14 @@ from mcp_queue.adapters.ledger.tables import dead_letters as dead_letter_table
 from mcp_queue.adapters.ledger.tables import notices
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterNotice
 from mcp_queue.domain.task_states import microseconds
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, NotificationOutbox
 
 #: Dead letters that one notice can be about; a flood beyond it makes further notices.
 _AT_ONCE = 10_000
 _EXAMPLES = 5
 
 
-class SqlNotificationOutbox:
+class SqlNotificationOutbox(NotificationOutbox):
     """The ``NotificationOutbox`` of a database."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
@@ -30,66 +31,66 @@ class SqlNotificationOutbox:
         self._database = database
         self._clock = clock
 
+    @override
     async def gather(self, notifiers: Collection[str], stored_before: datetime) -> int:
-        """Turn new dead letters, once the first of its kind has waited, into one notice a notifier."""
         now = self._clock.now()
         new = dead_letter_table.c.notified_at.is_(None)
 
         async def anything(connection: AsyncConnection) -> bool:
-            ripe = exists().where(new, dead_letter_table.c.stored_at < stored_before)
-            return bool((await connection.execute(select(ripe))).scalar_one())
+            ready = exists().where(new, dead_letter_table.c.stored_at < stored_before)
+            return bool((await connection.execute(select(ready))).scalar_one())
 
-        async def turn(connection: AsyncConnection) -> int:
-            found: Select[Any] = select(*_TOLD).where(new).order_by(dead_letter_table.c.stored_at).limit(_AT_ONCE)
-            found = found.with_for_update(skip_locked=True)
-            rows: list[Row[Any]] = sorted(await connection.execute(found), key=_kind)
+        async def create(connection: AsyncConnection) -> int:
+            unsent: Select[Any] = select(*_CONTENT).where(new).order_by(dead_letter_table.c.stored_at).limit(_AT_ONCE)
+            unsent = unsent.with_for_update(skip_locked=True)
+            rows: list[Row[Any]] = sorted(await connection.execute(unsent), key=_kind)
             kinds = [list(dead_letters) for _, dead_letters in groupby(rows, key=_kind)]
             # A kind whose first dead letters another process has just taken begins anew.
-            ripe = [
+            ready = [
                 dead_letters
                 for dead_letters in kinds
                 if min(dead_letter.stored_at for dead_letter in dead_letters) < stored_before
             ]
-            contents = [_notice_values(dead_letters, now) for dead_letters in ripe]
+            contents = [_notice_values(dead_letters, now) for dead_letters in ready]
             values = [{**notice, "notifier": notifier} for notice in contents for notifier in notifiers]
             if values:
                 await connection.execute(insert(notices), values)
             noted = microseconds(now)
-            told: list[BulkRow] = [
-                (row.task_id, row.redrive_count, noted) for dead_letters in ripe for row in dead_letters
+            gathered: list[BulkRow] = [
+                (row.task_id, row.redrive_count, noted) for dead_letters in ready for row in dead_letters
             ]
-            await self._database.bulk(connection, _NOTIFIED, sorted(told))
-            return len(told)
+            await self._database.bulk(connection, _NOTIFIED, sorted(gathered))
+            return len(gathered)
 
-        return await self._database.write(turn, "notify") if await self._database.read(anything) else 0
+        return await self._database.write(create, "notify") if await self._database.read(anything) else 0
 
+    @override
     async def due(self, limit: int, lease: timedelta) -> Sequence[DeadLetterNotice]:
-        """Return notices to be sent; nobody else gets them for ``lease``."""
         now = self._clock.now()
         due = notices.c.next_try_at <= now
 
         async def anything(connection: AsyncConnection) -> bool:
             return bool((await connection.execute(select(exists().where(due)))).scalar_one())
 
-        async def lend(connection: AsyncConnection) -> list[DeadLetterNotice]:
-            found = select(notices).where(due).order_by(notices.c.id).limit(limit).with_for_update(skip_locked=True)
-            rows = (await connection.execute(found)).all()
-            # Whoever crashes while sending leaves the notice to the next: it may be told twice, never not at all.
-            lent = update(notices).where(notices.c.id.in_([row.id for row in rows])).values(next_try_at=now + lease)
-            await connection.execute(lent)
+        async def lease_due(connection: AsyncConnection) -> list[DeadLetterNotice]:
+            unsent = select(notices).where(due).order_by(notices.c.id).limit(limit).with_for_update(skip_locked=True)
+            rows = (await connection.execute(unsent)).all()
+            # A process that crashes while it sends leaves the notice to the next: it may be sent twice.
+            leased = update(notices).where(notices.c.id.in_([row.id for row in rows])).values(next_try_at=now + lease)
+            await connection.execute(leased)
             return [_notice(row) for row in rows]
 
-        return await self._database.write(lend, "notify") if await self._database.read(anything) else []
+        return await self._database.write(lease_due, "notify") if await self._database.read(anything) else []
 
+    @override
     async def settle(self, notice_id: int, retry_at: datetime | None) -> None:
-        """Forget a notice that was sent, or keep it for another try."""
         this = notices.c.id == notice_id
         again = update(notices).where(this).values(tries=notices.c.tries + 1, next_try_at=retry_at)
         statement = delete(notices).where(this) if retry_at is None else again
         await self._database.write(lambda connection: connection.execute(statement), "notify")
 
 
-_TOLD = (
+_CONTENT = (
     dead_letter_table.c.task_id,
     dead_letter_table.c.redrive_count,
     dead_letter_table.c.queue,

@@ -1,4 +1,4 @@
-"""Redrives in the background."""
+"""Stores redrives that go on in the background."""
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.upserts import upsert
@@ -13,30 +14,30 @@ from mcp_queue.adapters.ledger.tables import redrives
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterFilter, Redrive, RedriveStatus
 from mcp_queue.domain.formats.serialization import format_time, parse_time
 from mcp_queue.domain.task import JsonValue
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, RedriveStore
 
 
-class SqlRedriveJobs:
-    """The ``RedriveJobs`` of a database."""
+class SqlRedriveStore(RedriveStore):
+    """The ``RedriveStore`` of a database."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
-        """Keep jobs in ``database``."""
+        """Keep redrives in ``database``."""
         self._database = database
         self._clock = clock
 
-    async def create(self, job: Redrive) -> None:
-        """Store a job for whoever adopts it first."""
+    @override
+    async def create(self, redrive: Redrive) -> None:
         values = {
-            "id": job.id,
-            "filter": _filter_members(job.filter),
-            "actor": job.actor,
-            "created_at": job.created_at,
-            "matched": job.matched,
-            "max_per_second": job.max_per_second,
-            "status": job.status,
-            "redriven": job.redriven,
-            "failed": job.failed,
-            "cursor": job.cursor,
+            "id": redrive.id,
+            "filter": _filter_members(redrive.filter),
+            "actor": redrive.actor,
+            "created_at": redrive.created_at,
+            "matched": redrive.matched,
+            "max_per_second": redrive.max_per_second,
+            "status": redrive.status,
+            "redriven": redrive.redriven,
+            "failed": redrive.failed,
+            "cursor": redrive.cursor,
         }
 
         async def store(connection: AsyncConnection) -> None:
@@ -44,17 +45,16 @@ class SqlRedriveJobs:
 
         await self._database.write(store, "redrive")
 
-    async def get(self, job_id: str) -> Redrive | None:
-        """Return a job and how far it came."""
-
+    @override
+    async def get(self, redrive_id: str) -> Redrive | None:
         async def find(connection: AsyncConnection) -> Redrive | None:
-            row = (await connection.execute(select(redrives).where(redrives.c.id == job_id))).one_or_none()
-            return None if row is None else _job(row)
+            row = (await connection.execute(select(redrives).where(redrives.c.id == redrive_id))).one_or_none()
+            return None if row is None else _redrive(row)
 
         return await self._database.read(find)
 
+    @override
     async def adopt(self, lease: timedelta) -> Redrive | None:
-        """Return the oldest running job that nobody works on."""
         now = self._clock.now()
         free = (
             redrives.c.status == RedriveStatus.RUNNING,
@@ -71,38 +71,38 @@ class SqlRedriveJobs:
                 return None
             leased = update(redrives).where(redrives.c.id == row.id).values(leased_until=now + lease)
             await connection.execute(leased)
-            return _job(row)
+            return _redrive(row)
 
         return await self._database.write(take, "redrive") if await self._database.read(is_any) else None
 
-    async def advance(self, job: Redrive, lease: timedelta) -> bool:
-        """Store how far ``job`` came, or that it ended, and hold it on; return false where it was canceled."""
+    @override
+    async def advance(self, redrive: Redrive, lease: timedelta) -> bool:
         now = self._clock.now()
         progress = {
-            "status": job.status,
-            "redriven": job.redriven,
-            "failed": job.failed,
-            "cursor": job.cursor,
+            "status": redrive.status,
+            "redriven": redrive.redriven,
+            "failed": redrive.failed,
+            "cursor": redrive.cursor,
             "leased_until": now + lease,
-            "ended_at": None if job.status is RedriveStatus.RUNNING else now,
+            "ended_at": None if redrive.status is RedriveStatus.RUNNING else now,
         }
 
         async def store(connection: AsyncConnection) -> bool:
             counts = {name: progress[name] for name in ("redriven", "failed", "cursor")}
-            running = redrives.c.id == job.id, redrives.c.status == RedriveStatus.RUNNING
+            running = redrives.c.id == redrive.id, redrives.c.status == RedriveStatus.RUNNING
             if (await connection.execute(update(redrives).where(*running).values(progress))).rowcount:
                 return True
             # What was sent before the cancel was seen is still counted.
-            await connection.execute(update(redrives).where(redrives.c.id == job.id).values(counts))
+            await connection.execute(update(redrives).where(redrives.c.id == redrive.id).values(counts))
             return False
 
         return await self._database.write(store, "redrive")
 
-    async def cancel(self, job_id: str) -> bool:
-        """Stop a job; return false where there is none that runs."""
+    @override
+    async def cancel(self, redrive_id: str) -> bool:
         stopped = (
             update(redrives)
-            .where(redrives.c.id == job_id, redrives.c.status == RedriveStatus.RUNNING)
+            .where(redrives.c.id == redrive_id, redrives.c.status == RedriveStatus.RUNNING)
             .values(status=RedriveStatus.CANCELED, ended_at=self._clock.now())
         )
 
@@ -114,6 +114,7 @@ class SqlRedriveJobs:
 
 def _filter_members(query: DeadLetterFilter) -> dict[str, JsonValue]:
     members = asdict(query)
+    members["shelf"] = members.pop("shared_dead_letter_queue")  # its name in stored rows
     for name in ("failed_after", "failed_before"):
         members[name] = None if members[name] is None else format_time(members[name])
     return members
@@ -122,7 +123,7 @@ def _filter_members(query: DeadLetterFilter) -> dict[str, JsonValue]:
 def _filter(members: dict[str, Any]) -> DeadLetterFilter:
     return DeadLetterFilter(
         queue=members["queue"],
-        shelf=members["shelf"],
+        shared_dead_letter_queue=members["shelf"],
         type=members["type"],
         reason=members["reason"],
         failed_after=_time(members["failed_after"]),
@@ -135,7 +136,7 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else parse_time(text)
 
 
-def _job(row: Row[Any]) -> Redrive:
+def _redrive(row: Row[Any]) -> Redrive:
     return Redrive(
         id=row.id,
         filter=_filter(cast("dict[str, Any]", row.filter)),

@@ -1,4 +1,4 @@
-"""Dead letters as rows, and back."""
+"""Turns dead letters into rows, and rows into dead letters."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,19 +28,21 @@ def _of_last_attempt(column: ColumnElement[Any]) -> ColumnElement[Any]:
     )
 
 
-# Looked up when they are shown: a dead letter may be stored before its last attempt is recorded.
+# Read when they are shown: a dead letter may be stored before its last attempt is recorded.
 _COUNTED = {
     "attempts": _of_last_attempt(attempts.c.attempt),
     "response_status": _of_last_attempt(attempts.c.response_status),
 }
-_LETTER = tuple(
-    (func.coalesce(_COUNTED[column.name], column) if column.name in _COUNTED else column).label(f"letter_{column.name}")
+_DEAD_LETTER = tuple(
+    (func.coalesce(_COUNTED[column.name], column) if column.name in _COUNTED else column).label(
+        f"dead_letter_{column.name}"
+    )
     for column in dead_letter_table.c
     if column.name not in {"body", "notified", "stored_at", "closed_at", "closed_by"}
 )
 
 
-def letter_values(dead_letter: DeadLetter, now: datetime) -> dict[str, Any]:
+def dead_letter_values(dead_letter: DeadLetter, now: datetime) -> dict[str, Any]:
     """Return the row of a new dead letter."""
     return {
         "task_id": dead_letter.task_id,
@@ -59,16 +61,17 @@ def letter_values(dead_letter: DeadLetter, now: datetime) -> dict[str, Any]:
 
 def waiting(query: DeadLetterFilter, *, payloads: bool) -> Select[Any]:
     """Return the statement for the waiting dead letters that ``query`` means."""
-    content = (*tasks.c, dead_letter_table.c.body.label("letter_body")) if payloads else SUMMARY
-    return select(*_LETTER, *content).select_from(_dead_letters_with_tasks()).where(*conditions(query))
+    content = (*tasks.c, dead_letter_table.c.body.label("dead_letter_body")) if payloads else SUMMARY
+    return select(*_DEAD_LETTER, *content).select_from(_dead_letters_with_tasks()).where(*conditions(query))
 
 
 def conditions(query: DeadLetterFilter) -> Iterator[ColumnElement[bool]]:
     """Return the conditions that dead letters of ``query`` meet."""
     yield WAITING
     # An expression keeps SQLite off the index of all that waits in the queue: the ids are far fewer.
-    home = dead_letter_table.c.queue if query.ids is None else dead_letter_table.c.queue.concat("")
-    yield home == query.queue if query.shelf is None else home.in_((query.queue, query.shelf))
+    name = dead_letter_table.c.queue if query.ids is None else dead_letter_table.c.queue.concat("")
+    shared = query.shared_dead_letter_queue
+    yield name == query.queue if shared is None else name.in_((query.queue, shared))
     if query.type is not None:
         yield dead_letter_table.c.type == query.type
     if query.reason is not None:
@@ -81,18 +84,18 @@ def conditions(query: DeadLetterFilter) -> Iterator[ColumnElement[bool]]:
         yield dead_letter_table.c.task_id.in_(query.ids)
 
 
-def failed_task(row: Row[Any]) -> DeadLetter:
+def dead_letter_of(row: Row[Any]) -> DeadLetter:
     """Return the dead letter in a row of ``waiting``."""
     return DeadLetter(
-        task_id=row.letter_task_id,
-        redrive_count=row.letter_redrive_count,
-        queue=row.letter_queue,
-        failure_reason=row.letter_failure_reason,
-        failed_at=row.letter_failed_at,
+        task_id=row.dead_letter_task_id,
+        redrive_count=row.dead_letter_redrive_count,
+        queue=row.dead_letter_queue,
+        failure_reason=row.dead_letter_failure_reason,
+        failed_at=row.dead_letter_failed_at,
         task=None if row.id is None else task_of(row),
-        body=getattr(row, "letter_body", None),
-        attempts=row.letter_attempts,
-        response_status=row.letter_response_status,
+        body=getattr(row, "dead_letter_body", None),
+        attempts=row.dead_letter_attempts,
+        response_status=row.dead_letter_response_status,
     )
 
 

@@ -1,14 +1,15 @@
-"""Dead letters: stored once, shown, and closed for good."""
+"""Stores, lists and closes dead letters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Update, and_, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
-from mcp_queue.adapters.ledger.dead_letters.rows import WAITING, conditions, failed_task, letter_values, waiting
+from mcp_queue.adapters.ledger.dead_letters.rows import WAITING, conditions, dead_letter_of, dead_letter_values, waiting
 from mcp_queue.adapters.ledger.engine.bulk import clean
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.paging import after, page
@@ -24,13 +25,13 @@ from mcp_queue.domain.dead_letters.dead_letter import (
 from mcp_queue.domain.dead_letters.notes import without_notes
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import AttemptEnd, Page, TaskState, conclude, enqueued
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, DeadLetterStore
 
 _KEY = tuple_(dead_letter_table.c.task_id, dead_letter_table.c.redrive_count)
 _PURGE_STEP = 1000
 
 
-class SqlDeadLetterStore:
+class SqlDeadLetterStore(DeadLetterStore):
     """The ``DeadLetterStore`` of a database."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
@@ -38,30 +39,30 @@ class SqlDeadLetterStore:
         self._database = database
         self._clock = clock
 
+    @override
     async def store_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> Sequence[bool]:
-        """Store dead letters; return for each whether it is new."""
         cleaned = [_cleaned(dead_letter) for dead_letter in dead_letters]
         return await self._database.write(lambda connection: self._store(connection, cleaned), "store")
 
+    @override
     async def list_dead_letters(
         self, query: DeadLetterFilter, *, limit: int, cursor: str | None = None
     ) -> Page[DeadLetter]:
-        """Return waiting dead letters without payloads, the newest first."""
         return await self._page(query, limit, cursor, oldest_first=False)
 
+    @override
     async def read_dead_letters(
         self, query: DeadLetterFilter, *, limit: int, cursor: str | None = None
     ) -> Page[DeadLetter]:
-        """Return waiting dead letters with payloads, the oldest first."""
         return await self._page(query, limit, cursor, oldest_first=True)
 
+    @override
     async def get_dead_letter(self, queue: str, task_id: str) -> DeadLetter | None:
-        """Return a waiting dead letter with its payload."""
         found = await self.read_dead_letters(DeadLetterFilter(queue=queue, ids=(task_id,)), limit=1)
         return found.items[0] if found.items else None
 
+    @override
     async def count_dead_letters(self, query: DeadLetterFilter) -> int:
-        """Return how many waiting dead letters ``query`` matches."""
         statement = select(func.count()).select_from(dead_letter_table).where(*conditions(query))
 
         async def count(connection: AsyncConnection) -> int:
@@ -69,8 +70,8 @@ class SqlDeadLetterStore:
 
         return await self._database.read(count)
 
+    @override
     async def summaries(self) -> Mapping[str, DeadLetterCount]:
-        """Return what waits, by source queue."""
         statement = (
             select(
                 dead_letter_table.c.queue,
@@ -86,8 +87,8 @@ class SqlDeadLetterStore:
 
         return await self._database.read(find)
 
+    @override
     async def mark_redriven(self, tasks: Sequence[Task], actor: str) -> None:
-        """Close the dead letters of tasks that their queue took again."""
         now = self._clock.now()
 
         async def mark(connection: AsyncConnection) -> None:
@@ -103,13 +104,13 @@ class SqlDeadLetterStore:
         if tasks:
             await self._database.write(mark, "redrive")
 
+    @override
     async def delete_dead_letter(self, queue: str, task_id: str, actor: str) -> bool:
-        """Close a waiting dead letter for good; return whether there was one."""
         condition = and_(WAITING, dead_letter_table.c.queue == queue, dead_letter_table.c.task_id == task_id)
         return await self._close(_closed(condition, DeadLetterState.DELETED, self._clock.now(), actor)) > 0
 
+    @override
     async def purge_dead_letters(self, queue: str, actor: str, failed_before: datetime) -> int:
-        """Close every waiting dead letter of ``queue`` that failed before, in transactions of 1,000."""
         some = (
             select(dead_letter_table.c.task_id, dead_letter_table.c.redrive_count)
             .where(WAITING, dead_letter_table.c.queue == queue, dead_letter_table.c.failed_at < failed_before)
@@ -138,7 +139,7 @@ class SqlDeadLetterStore:
 
         async def find(connection: AsyncConnection) -> Page[DeadLetter]:
             rows = (await connection.execute(statement)).all()
-            return page(rows, limit, time, failed_task, lambda row: (row.letter_failed_at, row.letter_task_id))
+            return page(rows, limit, time, dead_letter_of, _position)
 
         return await self._database.read(find)
 
@@ -155,7 +156,7 @@ class SqlDeadLetterStore:
         ]
         if not wanted:
             return [False] * len(dead_letters)
-        values = [letter_values(dead_letter, now) for dead_letter in wanted]
+        values = [dead_letter_values(dead_letter, now) for dead_letter in wanted]
         stored = await connection.execute(upsert(connection, dead_letter_table, values).returning(*_KEY.clauses))
         new = {(row.task_id, row.redrive_count) for row in stored}
         failed = {dead_letter.task_id: dead_letter for dead_letter in wanted if dead_letter.task is not None}
@@ -167,6 +168,10 @@ class SqlDeadLetterStore:
             ]
         )
         return [_taken(new, (dead_letter.task_id, dead_letter.redrive_count)) for dead_letter in dead_letters]
+
+
+def _position(row: Row[Any]) -> tuple[datetime, str]:
+    return row.dead_letter_failed_at, row.dead_letter_task_id
 
 
 def _cleaned(dead_letter: DeadLetter) -> DeadLetter:

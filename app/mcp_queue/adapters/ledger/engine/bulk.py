@@ -1,4 +1,4 @@
-"""Statements about many rows at once, whose rows are one parameter table named ``batch``."""
+"""Runs statements about many rows at once, whose rows are one parameter table named ``batch``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def columnwise(rows: Sequence[Row]) -> tuple[list[Value], ...]:
 
 
 def clean(text: str | None) -> str | None:
-    """Return ``text`` without what PostgreSQL stores in no text; a message or a path of somebody else may hold it."""
+    """Return ``text`` without what PostgreSQL stores in no text; a foreign message or a path may hold it."""
     if text is None or (text.isascii() and "\0" not in text):
         return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""A database as the ledger uses it: whole transactions that are repeated, bounded in time, and answered for."""
+"""Runs transactions: whole ones, repeated where that helps, and bounded in time."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What an error of a database means for whoever asked."""
+"""Classifies the errors of a database by what can be done about them."""
 
 import sqlite3
 from collections.abc import Iterator

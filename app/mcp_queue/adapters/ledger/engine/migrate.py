@@ -1,4 +1,4 @@
-"""The schema: brought up to date, or found to be."""
+"""Brings the schema up to date, or checks that it is."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mcp_queue.adapters.ledger.engine.faults import DATABASE_ERRORS, classify, e
 from mcp_queue.adapters.ledger.tables import SCHEMA_VERSION
 from mcp_queue.domain.errors import LedgerSchemaError, LedgerUnavailableError
 
-# Any number that nobody else locks: it keeps two migrations of one database apart.
+# Any number that nothing else locks: it keeps two migrations of one database apart.
 _MIGRATION_LOCK = 0x6D63_7071
 
 

@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL, for any number of machines."""
+"""Runs the ledger on PostgreSQL, for any number of machines."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,6 +7,7 @@ from typing import cast
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row, columnwise
 from mcp_queue.adapters.ledger.engine.database import Database
@@ -37,31 +38,35 @@ class PostgresDatabase(Database):
         # A statement that is atomic by itself needs no BEGIN and COMMIT: two round trips less.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
+    @override
     async def bulk(self, connection: AsyncConnection, statement: Bulk, rows: Sequence[Row]) -> list[Row]:
-        """Run the statement with one array for each column."""
         if not rows:
             return []
         result = await connection.exec_driver_sql(statement.for_postgres(), columnwise(rows))
         return cast("list[Row]", list(result.fetchall())) if result.returns_rows else []
 
+    @override
     async def close(self) -> None:
-        """Close every connection."""
         await self._engine.dispose()
 
+    @override
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         async with self._engine.connect() as connection, connection.begin():
             yield connection
 
+    @override
     @asynccontextmanager
-    async def _writing(self, *, durable: bool) -> AsyncIterator[AsyncConnection]:  # noqa: ARG002  # PostgreSQL commits in groups itself
+    async def _writing(self, *, durable: bool) -> AsyncIterator[AsyncConnection]:  # PostgreSQL commits in groups itself
         async with self._engine.connect() as connection, connection.begin():
             yield connection
 
+    @override
     async def _alone(self, statement: Bulk, rows: Sequence[Row]) -> None:
         async with self._autocommit.connect() as connection:
             await self.bulk(connection, statement, rows)
 
+    @override
     async def _prepare(self) -> None:
         async with self._engine.connect() as connection, connection.begin():
             await connection.run_sync(check)

@@ -1,4 +1,4 @@
-"""The ledger in a SQLite file, for one machine."""
+"""Runs the ledger on a SQLite file, for one machine."""
 
 import asyncio
 import sqlite3
@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row
 from mcp_queue.adapters.ledger.engine.database import TRANSACTION_LIMIT, Database
@@ -45,8 +46,8 @@ class SqliteDatabase(Database):
         self._writer = _engine(url, connections=1, lock_wait=_LOOK)
         self._reader = _engine(url, connections=_READERS, lock_wait=LOCK_WAIT)
 
+    @override
     async def bulk(self, connection: AsyncConnection, statement: Bulk, rows: Sequence[Row]) -> list[Row]:
-        """Run the statement in steps of 64 rows."""
         driver = await _driver(connection)
         answer: list[Row] = []
         for some in _in_steps(rows):
@@ -54,11 +55,12 @@ class SqliteDatabase(Database):
             answer.extend(cast("list[Row]", found))
         return answer
 
+    @override
     async def close(self) -> None:
-        """Close the file."""
         await self._reader.dispose()
         await self._writer.dispose()
 
+    @override
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         async with self._reader.connect() as connection, connection.begin():
@@ -72,6 +74,7 @@ class SqliteDatabase(Database):
             finally:
                 watch.cancel()
 
+    @override
     @asynccontextmanager
     async def _writing(self, *, durable: bool) -> AsyncIterator[AsyncConnection]:
         async with self._writer.connect() as connection, connection.begin():
@@ -79,12 +82,14 @@ class SqliteDatabase(Database):
             await _when_free(driver, "BEGIN IMMEDIATE")
             yield connection
 
+    @override
     async def _alone(self, statement: Bulk, rows: Sequence[Row]) -> None:
         async with self._writer.connect() as connection:
             driver = await self._synchronous(connection, durable=False)
             for some in _in_steps(rows):
                 await _when_free(driver, statement.for_sqlite(len(some)), _flat(some))
 
+    @override
     async def _prepare(self) -> None:
         try:
             async with self._writing(durable=True) as connection:
@@ -140,7 +145,7 @@ def _set_up(lock_wait: timedelta, connection: DBAPIConnection, _: ConnectionPool
 async def _when_free(driver: aiosqlite.Connection, statement: str, values: Row = ()) -> None:
     """Run a statement that needs the file's lock, which another process may hold.
 
-    SQLite looks for it at ever longer intervals, up to 100 ms: between two busy processes one would wait for ever.
+    SQLite looks for it at ever longer intervals, up to 100 ms: between two busy processes one might never get it.
     """
     for _ in range(LOCK_WAIT // _LOOK):
         try:

@@ -1,4 +1,4 @@
-"""Inserting what may be there already, in either dialect of Core."""
+"""Inserts rows that may be there already, in either dialect."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Writes that fail nobody: what cannot be written is kept and written later, or dropped and counted."""
+"""Writes rows without failing their callers: while the database is away they are buffered and written later."""
 
 import asyncio
 import logging
@@ -17,51 +17,51 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-#: Bounds of what is kept while the database is away; the oldest goes first.
-MAX_KEPT_ROWS = 20_000
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-#: How long a caller waits for its write before it goes on without.
-PATIENCE = timedelta(seconds=1)
+#: Bounds of the buffer; beyond them the oldest rows are dropped and counted.
+MAX_BUFFERED_ROWS = 20_000
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024
+#: How long a caller waits for its write before it goes on without it.
+MAX_WAIT = timedelta(seconds=1)
 #: How often a database that is away is asked again.
 PROBE_INTERVAL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    lane: "Observer[Any]"
+class _Buffered:
+    writer: "WriteBehind[Any]"
     item: Any
     size: int
 
 
-class Backlog:
-    """What waits for the database to come back, and the task that writes it then."""
+class WriteBehindBuffer:
+    """Rows that wait for the database to come back, and the loop that writes them then."""
 
     def __init__(self, database: Database, *, clock: Clock, metrics: LedgerMetrics) -> None:
-        """Keep nothing yet; ``run`` does the rest."""
+        """Be empty; ``run`` writes what is added."""
         self._database = database
         self._clock = clock
         self._metrics = metrics
-        self._kept: deque[_Kept] = deque()
+        self._items: deque[_Buffered] = deque()
         self._size = 0
         self._filled = asyncio.Event()
 
-    def keep(self, lane: "Observer[Item]", items: Sequence[Item]) -> None:
-        """Keep ``items`` for a later try."""
+    def add(self, writer: "WriteBehind[Item]", items: Sequence[Item]) -> None:
+        """Buffer ``items`` for a later try."""
         for item in items:
-            size = lane.size_of(item)
-            self._kept.append(_Kept(lane, item, size))
+            size = writer.size_of(item)
+            self._items.append(_Buffered(writer, item, size))
             self._size += size
         dropped = 0
-        while len(self._kept) > MAX_KEPT_ROWS or self._size > MAX_KEPT_BYTES:
-            self._size -= self._kept.popleft().size
+        while len(self._items) > MAX_BUFFERED_ROWS or self._size > MAX_BUFFERED_BYTES:
+            self._size -= self._items.popleft().size
             dropped += 1
         if dropped:
             self._metrics.ledger_dropped(dropped)
-        self._metrics.ledger_backlog(len(self._kept))
+        self._metrics.ledger_backlog(len(self._items))
         self._filled.set()
 
     async def run(self) -> None:
-        """Bring the database back into use, and write what was kept; for ever."""
+        """Bring the database back into use and write the buffered rows, until it is cancelled."""
         while True:
             await self._wait_for_work()
             await self._clock.sleep(PROBE_INTERVAL.total_seconds())
@@ -73,33 +73,33 @@ class Backlog:
                 continue
 
     async def flush(self) -> None:
-        """Write everything that is kept.
+        """Write everything that is buffered.
 
         Raises:
-            LedgerUnavailableError: the database went away again; what was not written is still kept.
+            LedgerUnavailableError: the database went away again; what was not written stays buffered.
 
         """
-        while self._kept:
-            lane = self._kept[0].lane
-            some: list[_Kept] = []
-            while self._kept and self._kept[0].lane is lane and len(some) < lane.rows_at_once:
-                some.append(self._kept.popleft())
-            self._size -= sum(kept.size for kept in some)
+        while self._items:
+            writer = self._items[0].writer
+            some: list[_Buffered] = []
+            while self._items and self._items[0].writer is writer and len(some) < writer.rows_at_once:
+                some.append(self._items.popleft())
+            self._size -= sum(row.size for row in some)
             try:
-                await lane.write_now([kept.item for kept in some])
-            except BaseException:  # cancellation included: nothing taken is forgotten, and it is raised again
-                self._kept.extendleft(reversed(some))
-                self._size += sum(kept.size for kept in some)
+                await writer.write_now([row.item for row in some])
+            except BaseException:  # cancellation included: what was taken goes back, and it is raised again
+                self._items.extendleft(reversed(some))
+                self._size += sum(row.size for row in some)
                 raise
-            self._metrics.ledger_backlog(len(self._kept))
+            self._metrics.ledger_backlog(len(self._items))
         self._filled.clear()
 
-    def give_up(self) -> None:
-        """Drop what is still kept, since the process ends."""
-        if self._kept:
-            logger.error("the ledger is still not available: %d observations are lost", len(self._kept))
-            self._metrics.ledger_dropped(len(self._kept))
-            self._kept.clear()
+    def drop(self) -> None:
+        """Drop what is still buffered, since the process ends."""
+        if self._items:
+            logger.error("the ledger is still not available: %d observations are lost", len(self._items))
+            self._metrics.ledger_dropped(len(self._items))
+            self._items.clear()
 
     async def _wait_for_work(self) -> None:
         waits = [
@@ -113,8 +113,8 @@ class Backlog:
                 wait.cancel()
 
 
-class Observer(Generic[Item]):
-    """One kind of observation, written in groups."""
+class WriteBehind(Generic[Item]):
+    """One kind of row, written in groups."""
 
     rows_at_once = 200
 
@@ -124,30 +124,30 @@ class Observer(Generic[Item]):
         size_of: Callable[[Item], int],
         *,
         database: Database,
-        backlog: Backlog,
+        buffer: WriteBehindBuffer,
         metrics: LedgerMetrics,
     ) -> None:
         """Write by ``write``; ``size_of`` an item is what it takes in memory, in bytes, roughly."""
         self._write = write
         self.size_of = size_of
         self._database = database
-        self._backlog = backlog
+        self._buffer = buffer
         self._metrics = metrics
         self._groups: GroupCommit[Item, None] = GroupCommit(self._write_group)
 
-    async def observe(self, items: Sequence[Item], *, size: int = 0) -> None:
+    async def submit(self, items: Sequence[Item], *, size: int = 0) -> None:
         """Return when ``items`` are written or kept, or after a second: they are written all the same. Never raises."""
         if self._database.away is not None:
-            self._backlog.keep(self, items)
+            self._buffer.add(self, items)
             return
         try:
-            async with asyncio.timeout(PATIENCE.total_seconds()):
+            async with asyncio.timeout(MAX_WAIT.total_seconds()):
                 await self._groups.submit(items, size=size)
         except TimeoutError:
             logger.warning("the ledger is slow: going on without waiting for it")
         except LedgerUnavailableError:
-            # Only while it closes; a write that fails is kept.
-            self._backlog.keep(self, items)
+            # Only while it closes; a write that fails is buffered.
+            self._buffer.add(self, items)
 
     async def write_now(self, items: Sequence[Item]) -> None:
         """Write ``items``; rows that the database refuses are dropped, the others are not.
@@ -168,12 +168,12 @@ class Observer(Generic[Item]):
             await self.write_now(items[middle:])
 
     async def aclose(self) -> None:
-        """Return when everything that waits is written or kept."""
+        """Return when everything that waits is written or buffered."""
         await self._groups.aclose()
 
     async def _write_group(self, items: Sequence[Item]) -> Sequence[None]:
         try:
             await self.write_now(items)
         except LedgerUnavailableError:
-            self._backlog.keep(self, items)
+            self._buffer.add(self, items)
         return [None] * len(items)

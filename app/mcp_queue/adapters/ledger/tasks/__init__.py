@@ -1,1 +1,1 @@
-"""Tasks in the ledger: their records, executions, claims and due times."""
+"""Stores tasks, executions, claims and held tasks in the ledger."""

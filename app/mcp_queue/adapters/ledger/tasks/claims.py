@@ -1,26 +1,21 @@
-"""Claims on idempotency keys and deduplication ids."""
+"""Claims idempotency keys and deduplication ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row, clean
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.group_commit import GroupCommit
-from mcp_queue.adapters.ledger.engine.write_behind import Backlog, Observer
-from mcp_queue.domain.enqueueing.claims import (
-    CLAIM_HOLD,
-    Answer,
-    Claimed,
-    ClaimOutcome,
-    ClaimRequest,
-    Standing,
-    outcome,
-)
+from mcp_queue.adapters.ledger.engine.write_behind import WriteBehind, WriteBehindBuffer
+from mcp_queue.domain.enqueueing.claims import CLAIM_HOLD, Claimed, ClaimOutcome, ClaimRequest, StoredClaim, outcome
 from mcp_queue.domain.task_states import microseconds, moment
-from mcp_queue.ports import Clock, LedgerMetrics
+from mcp_queue.ports import Clock, IdempotencyStore, LedgerMetrics
 
+# The status of a claim whose task was accepted, as its client is told; NULL until then.
+_CONFIRMED = 202
 _KEY: Mapping[str, str] = {"kind": "text", "queue": "text", "key": "text"}
 
 # One statement, so that of any number of requests at the same moment one wins. An expired key begins anew; a claim
@@ -37,7 +32,7 @@ _CLAIM = Bulk(
     "AND claims.request_hash = excluded.request_hash "
     f"AND claims.claimed_at <= excluded.claimed_at - {CLAIM_HOLD.seconds * 1_000_000})",
 )
-_STANDING = Bulk(
+_STORED = Bulk(
     _KEY,
     "SELECT claims.kind, claims.queue, claims.key, claims.request_hash, claims.task_id, claims.token, "
     "claims.claimed_at, claims.status, claims.body FROM batch JOIN claims "
@@ -57,38 +52,38 @@ _FREE = Bulk(
 )
 
 
-class SqlIdempotencyStore:
+class SqlIdempotencyStore(IdempotencyStore):
     """The ``IdempotencyStore`` of a database."""
 
-    def __init__(self, database: Database, backlog: Backlog, *, clock: Clock, metrics: LedgerMetrics) -> None:
-        """Keep confirmations that cannot be written in ``backlog``."""
+    def __init__(self, database: Database, buffer: WriteBehindBuffer, *, clock: Clock, metrics: LedgerMetrics) -> None:
+        """Keep confirmations that cannot be written in ``buffer``."""
         self._database = database
         self._clock = clock
         self._claims: GroupCommit[ClaimRequest, ClaimOutcome] = GroupCommit(self._claim)
-        self._confirmations: Observer[Row] = Observer(
-            self._confirm, _size_of, database=database, backlog=backlog, metrics=metrics
+        self._confirmations: WriteBehind[Row] = WriteBehind(
+            self._confirm, _size_of, database=database, buffer=buffer, metrics=metrics
         )
-        self._refusals: Observer[Row] = Observer(
-            self._free, _size_of, database=database, backlog=backlog, metrics=metrics
+        self._refusals: WriteBehind[Row] = WriteBehind(
+            self._free, _size_of, database=database, buffer=buffer, metrics=metrics
         )
 
+    @override
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[ClaimOutcome]:
-        """Claim keys for 30 s."""
         return await self._claims.submit(requests)
 
-    async def confirm(self, claims: Sequence[tuple[Claimed, Answer]]) -> None:
-        """Remember what was answered."""
+    @override
+    async def confirm(self, claims: Sequence[tuple[Claimed, bytes]]) -> None:
         now = self._clock.now()
-        await self._confirmations.observe(
+        await self._confirmations.submit(
             [
-                (*_key(claim), claim.task_id, answer.status, answer.body, microseconds(now + claim.kind.lifetime))
+                (*_key(claim), claim.task_id, _CONFIRMED, answer, microseconds(now + claim.kind.lifetime))
                 for claim, answer in claims
             ]
         )
 
+    @override
     async def free(self, claims: Sequence[Claimed]) -> None:
-        """Forget claims whose tasks were definitely refused."""
-        await self._refusals.observe([(*_key(claim), claim.token) for claim in claims])
+        await self._refusals.submit([(*_key(claim), claim.token) for claim in claims])
 
     async def aclose(self) -> None:
         """Return when everything that waits is written, kept or refused."""
@@ -113,10 +108,10 @@ class SqlIdempotencyStore:
                 for key, request in sorted(first.items())
             ]
             await self._database.bulk(connection, _CLAIM, rows)
-            return await self._database.bulk(connection, _STANDING, sorted(first))
+            return await self._database.bulk(connection, _STORED, sorted(first))
 
-        standing = {_row_key(row): _standing(row) for row in await self._database.write(claim, "claim")}
-        return [outcome(request, standing[_key(request)], now) for request in requests]
+        stored = {_row_key(row): _stored(row) for row in await self._database.write(claim, "claim")}
+        return [outcome(request, stored[_key(request)], now) for request in requests]
 
     async def _confirm(self, rows: Sequence[Row]) -> None:
         await self._change(_CONFIRM, rows, "confirm")
@@ -138,14 +133,14 @@ def _row_key(row: Row) -> tuple[str, str, str]:
     return kind, queue, key
 
 
-def _standing(row: Row) -> Standing:
+def _stored(row: Row) -> StoredClaim:
     _, _, _, request_hash, task_id, token, claimed_at, status, body = cast("tuple[Any, ...]", row)
-    return Standing(
+    return StoredClaim(
         request_hash=request_hash,
         task_id=task_id,
         token=token,
         claimed_at=moment(claimed_at),
-        answer=None if status is None else Answer(status, body),
+        answer=None if status is None else body,
     )
 
 

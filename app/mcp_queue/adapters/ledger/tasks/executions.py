@@ -8,11 +8,12 @@ from datetime import timedelta
 
 from sqlalchemy import tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row, clean
 from mcp_queue.adapters.ledger.engine.database import Database, RowsRefusedError
 from mcp_queue.adapters.ledger.engine.group_commit import GroupCommit
-from mcp_queue.adapters.ledger.engine.write_behind import Backlog, Observer
+from mcp_queue.adapters.ledger.engine.write_behind import WriteBehind, WriteBehindBuffer
 from mcp_queue.adapters.ledger.tables import dead_letters as dead_letter_table
 from mcp_queue.adapters.ledger.tasks.rows import TaskStates, id_of, state_row
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
@@ -20,12 +21,12 @@ from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.domain.task_states import AttemptEnd, DeliveredAttempt, admit, conclude, kept_result, microseconds
-from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, LedgerMetrics
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, ExecutionLog, LedgerMetrics
 
 logger = logging.getLogger(__name__)
 
 #: How long tasks wait for their admission before they start without.
-START_PATIENCE = timedelta(seconds=5)
+START_LIMIT = timedelta(seconds=5)
 
 # Of two runs of one attempt, the one that succeeded is the one to remember.
 _ATTEMPTS = Bulk(
@@ -55,35 +56,30 @@ class _Ended:
     result: str | None
 
 
-class SqlExecutionLog:
+class SqlExecutionLog(ExecutionLog):
     """The ``ExecutionLog`` of a database."""
 
-    def __init__(self, database: Database, backlog: Backlog, *, clock: Clock, metrics: LedgerMetrics) -> None:
-        """Keep what cannot be written in ``backlog``."""
+    def __init__(self, database: Database, buffer: WriteBehindBuffer, *, clock: Clock, metrics: LedgerMetrics) -> None:
+        """Keep what cannot be written in ``buffer``."""
         self._database = database
         self._clock = clock
         self._starts: GroupCommit[AttemptStart, Admission] = GroupCommit(self._start)
-        self._records: Observer[_Ended] = Observer(
-            self._record, _size_of, database=database, backlog=backlog, metrics=metrics
+        self._records: WriteBehind[_Ended] = WriteBehind(
+            self._record, _size_of, database=database, buffer=buffer, metrics=metrics
         )
 
+    @override
     async def start(self, executions: Sequence[AttemptStart]) -> Sequence[Admission]:
-        """Mark executions as running.
-
-        Raises:
-            LedgerUnavailableError: the database does not answer, so that nobody knows; they may start unchecked.
-
-        """
         try:
-            async with asyncio.timeout(START_PATIENCE.total_seconds()):
+            async with asyncio.timeout(START_LIMIT.total_seconds()):
                 return await self._starts.submit(executions)
         except TimeoutError as error:
             raise LedgerUnavailableError from error
 
+    @override
     async def record(self, attempt: AttemptRecord) -> None:
-        """Remember how an attempt ended."""
         ended = _Ended(attempt, kept_result(attempt.result))
-        await self._records.observe([ended], size=len(ended.result or ""))
+        await self._records.submit([ended], size=len(ended.result or ""))
 
     async def aclose(self) -> None:
         """Return when everything that waits is written or kept."""

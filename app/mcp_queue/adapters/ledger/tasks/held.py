@@ -1,4 +1,4 @@
-"""Tasks that the ledger holds until they are due."""
+"""Holds tasks until they are due."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Row
 from mcp_queue.adapters.ledger.engine.database import Database
@@ -28,13 +29,13 @@ from mcp_queue.adapters.ledger.tables import schedules, tasks
 from mcp_queue.adapters.ledger.tasks.rows import TaskStates, state_row, task_of, task_row
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import TaskState
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, HeldTasks
 
 # Tasks that a queue holds by itself become due as well; so many of them are noted at a time.
 _SWEEP = 500
 
 
-class SqlHeldTasks:
+class SqlHeldTasks(HeldTasks):
     """The ``HeldTasks`` of a database."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
@@ -43,41 +44,40 @@ class SqlHeldTasks:
         self._clock = clock
         self._holds: GroupCommit[Row, None] = GroupCommit(self._hold)
 
+    @override
     async def hold(self, tasks: Sequence[Task]) -> None:
-        """Keep tasks until their ``scheduled_for``."""
         await self._holds.submit([held_row(task, task.scheduled_for or self._clock.now()) for task in tasks])
 
+    @override
     async def anything_due(self) -> bool:
-        """Return whether a task or a tick of a schedule is due."""
         now = self._clock.now()
         return await self._database.read(lambda connection: _finds(connection, _IS_ANYTHING_DUE, now))
 
+    @override
     async def due(
         self, limit: int, lease: timedelta, *, known: Collection[str] | None = None, without: Collection[str] = ()
     ) -> Sequence[Task]:
-        """Return due tasks to be sent, and note which tasks that a queue holds by itself are due."""
         now = self._clock.now()
         mine = and_(among(tasks.c.queue, known), tasks.c.queue.not_in(without))
-        look = select(or_(exists().where(_due(_NOW), mine), exists().where(_waits_in_its_queue(_NOW))))
-        if not await self._database.read(lambda connection: _finds(connection, look, now)):
+        check = select(or_(exists().where(_due(_NOW), mine), exists().where(_waits_in_its_queue(_NOW))))
+        if not await self._database.read(lambda connection: _finds(connection, check, now)):
             return []
 
-        async def lend(connection: AsyncConnection) -> list[Task]:
+        async def lease_due(connection: AsyncConnection) -> list[Task]:
             await connection.execute(_sweep(now))
-            found = (await connection.execute(_unleased(now, limit, mine))).all()
-            late = await _behind_others(connection, [row.id for row in found if row.group_id is not None])
-            lent = [row for row in found if row.id not in late]
+            rows = (await connection.execute(_unleased(now, limit, mine))).all()
+            late = await _behind_others(connection, [row.id for row in rows if row.group_id is not None])
+            leased = [row for row in rows if row.id not in late]
             await connection.execute(
-                update(tasks).where(tasks.c.id.in_([row.id for row in lent])).values(leased_until=now + lease)
+                update(tasks).where(tasks.c.id.in_([row.id for row in leased])).values(leased_until=now + lease)
             )
             # It waits for no time any more, whatever the consumer's clock says.
-            return [replace(task_of(row), scheduled_for=None) for row in lent]
+            return [replace(task_of(row), scheduled_for=None) for row in leased]
 
-        return await self._database.write(lend, "promote")
+        return await self._database.write(lease_due, "promote")
 
+    @override
     async def promoted(self, task_ids: Collection[str]) -> None:
-        """Stop holding tasks that their queue took."""
-
         async def note(connection: AsyncConnection) -> None:
             states = TaskStates(self._database, connection)
             known = await states.lock(list(task_ids))
@@ -93,8 +93,8 @@ class SqlHeldTasks:
         if task_ids:
             await self._database.write(note, "promote")
 
-    async def give_back(self, task_ids: Collection[str]) -> None:
-        """Let tasks that could not be sent be due again at once."""
+    @override
+    async def release(self, task_ids: Collection[str]) -> None:
         again = update(tasks).where(tasks.c.id.in_(task_ids), tasks.c.due_at.is_not(None)).values(leased_until=None)
         if task_ids:
             await self._database.write(lambda connection: connection.execute(again), "promote", durable=False)
@@ -143,14 +143,14 @@ _TICK_DUE = exists().where(
 _IS_ANYTHING_DUE = select(or_(exists().where(_due(_NOW)), exists().where(_waits_in_its_queue(_NOW)), _TICK_DUE))
 
 
-async def _finds(connection: AsyncConnection, look: Select[bool], now: datetime) -> bool:
-    return bool((await connection.execute(look, {"now": now})).scalar_one())
+async def _finds(connection: AsyncConnection, check: Select[bool], now: datetime) -> bool:
+    return bool((await connection.execute(check, {"now": now})).scalar_one())
 
 
 def _sweep(now: datetime) -> Update:
-    found = select(tasks.c.id).where(_waits_in_its_queue(now)).limit(_SWEEP).with_for_update(skip_locked=True)
+    some = select(tasks.c.id).where(_waits_in_its_queue(now)).limit(_SWEEP).with_for_update(skip_locked=True)
     # Queued is the position after scheduled.
-    return update(tasks).where(tasks.c.id.in_(found)).values(status=TaskStatus.QUEUED, position=tasks.c.position + 1)
+    return update(tasks).where(tasks.c.id.in_(some)).values(status=TaskStatus.QUEUED, position=tasks.c.position + 1)
 
 
 def _unleased(now: datetime, limit: int, mine: ColumnElement[bool]) -> Select[Any]:
@@ -164,7 +164,7 @@ def _unleased(now: datetime, limit: int, mine: ColumnElement[bool]) -> Select[An
 
 
 async def _behind_others(connection: AsyncConnection, task_ids: Sequence[str]) -> set[str]:
-    """Return which of these tasks come after one of their group that is not among them: somebody else has it."""
+    """Return which of these tasks come after one of their group that another process has."""
     if not task_ids:
         return set()
     earlier = tasks.alias("earlier")

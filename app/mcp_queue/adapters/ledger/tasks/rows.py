@@ -1,4 +1,4 @@
-"""Tasks and their states as rows, and back."""
+"""Turns tasks and their states into rows, and rows into tasks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -82,7 +82,7 @@ _UPDATE = Bulk(
         states=", ".join(f"{column} = batch.{column}" for column in _STATE_COLUMNS if column != "id")
     ),
 )
-# The dead letter of a generation before the one that runs was redriven, by whomever.
+# The dead letter of a generation before the one that runs was redriven.
 _REDRIVEN = Bulk(
     MappingProxyType({"task_id": "text", "redrive_count": "integer", "closed_at": "bigint"}),
     "UPDATE dead_letters SET state = 'redriven', closed_at = batch.closed_at FROM batch "
@@ -159,7 +159,7 @@ class TaskStates:
     async def lock_or_enter(self, delivered: Sequence[Task], now: datetime) -> dict[str, TaskState]:
         """Return the states of delivered tasks, after entering those unknown, or known of an earlier generation only.
 
-        A task may be unknown because somebody else sent it, or because its consumer was faster than its gateway.
+        A task may be unknown because another program sent it, or because its consumer was faster than its gateway.
         """
         ids = [id_of(task) for task in delivered]
         states = await self.lock(ids)

@@ -1,4 +1,4 @@
-"""Tasks: remembered, looked up, listed, withdrawn and forgotten."""
+"""Records tasks, looks them up, cancels and forgets them."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -8,11 +8,12 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Update, select, update
 from sqlalchemy import Row as TableRow
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from mcp_queue.adapters.ledger.engine.bulk import Row, clean
 from mcp_queue.adapters.ledger.engine.database import Database
 from mcp_queue.adapters.ledger.engine.paging import after, page
-from mcp_queue.adapters.ledger.engine.write_behind import Backlog, Observer
+from mcp_queue.adapters.ledger.engine.write_behind import WriteBehind, WriteBehindBuffer
 from mcp_queue.adapters.ledger.retention import prune
 from mcp_queue.adapters.ledger.tables import attempts, tasks
 from mcp_queue.adapters.ledger.tables import dead_letters as dead_letter_table
@@ -29,7 +30,7 @@ from mcp_queue.domain.task_states import (
     ended_position,
     enqueued,
 )
-from mcp_queue.ports import Clock, LedgerMetrics
+from mcp_queue.ports import Clock, LedgerMetrics, TaskStore
 
 #: What waits, in the sense of a purge.
 _WAITING = (TaskStatus.SCHEDULED, TaskStatus.QUEUED, TaskStatus.RETRYING)
@@ -37,25 +38,25 @@ _WAITING = (TaskStatus.SCHEDULED, TaskStatus.QUEUED, TaskStatus.RETRYING)
 _PURGE_STEP = 1000
 
 
-class SqlTaskStore:
+class SqlTaskStore(TaskStore):
     """The ``TaskStore`` of a database."""
 
-    def __init__(self, database: Database, backlog: Backlog, *, clock: Clock, metrics: LedgerMetrics) -> None:
-        """Keep what cannot be written in ``backlog``."""
+    def __init__(self, database: Database, buffer: WriteBehindBuffer, *, clock: Clock, metrics: LedgerMetrics) -> None:
+        """Keep what cannot be written in ``buffer``."""
         self._database = database
         self._clock = clock
-        self._enqueued: Observer[Row] = Observer(
-            self._enter, _size_of, database=database, backlog=backlog, metrics=metrics
+        self._enqueued: WriteBehind[Row] = WriteBehind(
+            self._enter, _size_of, database=database, buffer=buffer, metrics=metrics
         )
 
+    @override
     async def record_enqueued(self, tasks: Sequence[Task]) -> None:
-        """Remember tasks that their queue took."""
         now = self._clock.now()
         rows = [task_row(task, enqueued(task, now)) for task in tasks]
-        await self._enqueued.observe(rows, size=sum(map(_size_of, rows)))
+        await self._enqueued.submit(rows, size=sum(map(_size_of, rows)))
 
+    @override
     async def get(self, task_id: str) -> RecordedTask | None:
-        """Return a task with its payload, attempts, result and dead letters."""
         task_id = cast("str", clean(task_id))
 
         async def find(connection: AsyncConnection) -> RecordedTask | None:
@@ -78,8 +79,8 @@ class SqlTaskStore:
 
         return await self._database.read(find)
 
+    @override
     async def list_tasks(self, query: TaskFilter, *, limit: int, cursor: str | None = None) -> Page[RecordedTask]:
-        """Return tasks, the newest first."""
         statement = select(*SUMMARY).order_by(tasks.c.created_at.desc(), tasks.c.id.desc()).limit(limit + 1)
         statement = statement.where(*_conditions(query))
         if cursor is not None:
@@ -87,8 +88,8 @@ class SqlTaskStore:
         rows = await self._database.read(lambda connection: _all(connection, statement))
         return page(rows, limit, tasks.c.created_at, _summary, lambda row: (row.created_at, row.id))
 
+    @override
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Withdraw a task."""
         task_id = cast("str", clean(task_id))
 
         async def withdraw(connection: AsyncConnection) -> TaskStatus:
@@ -104,14 +105,14 @@ class SqlTaskStore:
 
         return await self._database.write(withdraw, "cancel")
 
+    @override
     async def cancel_requests(self, task_ids: Collection[str]) -> frozenset[str]:
-        """Return which of these running tasks somebody asked to stop."""
         statement = select(tasks.c.id).where(tasks.c.id.in_(task_ids), tasks.c.cancel_requested)
         rows = await self._database.read(lambda connection: _all(connection, statement)) if task_ids else []
         return frozenset(row.id for row in rows)
 
+    @override
     async def cancel_waiting(self, queue: str, created_before: datetime) -> int:
-        """Cancel what waits in ``queue``, in transactions of 1,000 tasks."""
         waiting = (
             select(tasks.c.id)
             .where(tasks.c.queue == queue, tasks.c.status.in_(_WAITING), tasks.c.created_at < created_before)
@@ -136,8 +137,8 @@ class SqlTaskStore:
             total += count
         return total
 
+    @override
     async def oldest_waiting(self, queue: str) -> datetime | None:
-        """Return when the oldest queued task of ``queue`` was created that was to start at once."""
         statement = (
             select(tasks.c.created_at)
             .where(tasks.c.queue == queue, tasks.c.status == TaskStatus.QUEUED, tasks.c.scheduled_for.is_(None))
@@ -147,8 +148,8 @@ class SqlTaskStore:
         rows = await self._database.read(lambda connection: _all(connection, statement))
         return rows[0].created_at if rows else None
 
+    @override
     async def prune(self, ended_before: datetime, failed_before: datetime | None) -> int:
-        """Forget one batch of each kind."""
         return await prune(self._database, self._clock.now(), ended_before, failed_before)
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from mcp_queue.domain.errors import InvalidTaskError, VisibilityTimeoutError
-from mcp_queue.domain.queues import MAX_LEASE, MAX_SQS_DELAY
+from mcp_queue.domain.queues import MAX_LEASE, MAX_SQS_DELAY, QueueTraits
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
 MAX_BATCH_ENTRIES: Final = 10
@@ -20,6 +20,17 @@ MAX_ATTRIBUTES: Final = 10
 MAX_WAIT: Final = timedelta(seconds=20)
 #: Room kept free in what is first sent, so that a retry, or a dead letter with its reason, always fits.
 RESERVE_BYTES: Final = 8192
+#: A standard queue without a redrive policy. A receive that does not wait asks only some of the servers; PurgeQueue is
+#: allowed once in 60 s, and drops what arrives meanwhile.
+TRAITS: Final = QueueTraits(
+    backend_redrives=False,
+    max_delay=MAX_SQS_DELAY,
+    reports_duplicates=False,
+    purge_time=timedelta(seconds=60),
+    full_receive_wait=timedelta(seconds=1),
+    moves_all_back=True,
+    counts_by_source=False,
+)
 
 # The 12 hours run from the receive, which SQS saw a moment before we count from: 43,195 s right after it is accepted.
 _LEASE_MARGIN = timedelta(seconds=5)

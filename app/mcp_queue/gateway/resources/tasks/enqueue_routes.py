@@ -3,7 +3,6 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from mcp_queue.domain.enqueueing.claims import Answer
 from mcp_queue.domain.errors import FieldError, InvalidTaskError, MalformedJsonError
 from mcp_queue.domain.formats.strict_json import check_size, dumps, loads
 from mcp_queue.domain.operators.keys import KeyScope
@@ -12,7 +11,6 @@ from mcp_queue.gateway.answers import JSON
 from mcp_queue.gateway.resources.requests import QueueName
 from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskBatch, TaskView
 from mcp_queue.gateway.resources.tasks.views import (
-    ACCEPTED,
     batch_answer,
     enqueued_answer,
     enqueued_body,
@@ -23,7 +21,7 @@ from mcp_queue.gateway.server.request import NDJSON, GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.enqueueing.request import BatchTask, NewTask, read_new_task
 from mcp_queue.services.enqueueing.rules import check_batch_size
-from mcp_queue.services.enqueueing.submission import Draft, Enqueued, IdempotencyKey, Replayed, request_hash
+from mcp_queue.services.enqueueing.submission import Draft, IdempotencyKey, Replayed, request_hash
 from mcp_queue.services.enqueueing.validation import Location, invalid
 from mcp_queue.services.queues.manager import QueueManager
 
@@ -101,10 +99,7 @@ class EnqueueRoutes:
         verdict = await self._manager.enqueue(queue, draft, traceparent=request.traceparent)
         if isinstance(verdict, Replayed):
             return replayed_answer(verdict)
-        response = enqueued_answer(verdict)
-        if verdict.claim is not None:
-            await self._manager.confirm([(verdict.claim, Answer(ACCEPTED, bytes(response.body)))])
-        return response
+        return enqueued_answer(verdict)
 
     async def enqueue_tasks(self, request: GatewayRequest, queue: QueueName) -> Response:
         """Put up to 1,000 tasks into a queue, as one JSON document or as NDJSON with one task a line.
@@ -116,16 +111,11 @@ class EnqueueRoutes:
             raise invalid(FieldError(("header", "Idempotency-Key"), message))
         read = _ndjson_tasks(request.content) if request.media_type(JSON, NDJSON) == NDJSON else _json_tasks(request)
         verdicts = await self._manager.enqueue_batch(queue, read, traceparent=request.traceparent)
-        await self._manager.confirm([
-            (verdict.claim, Answer(ACCEPTED, enqueued_body(verdict)))
-            for verdict in verdicts
-            if isinstance(verdict, Enqueued) and verdict.claim is not None
-        ])  # fmt: skip
         return batch_answer(verdicts)
 
 
 def _key(key: str | None, value: JsonValue) -> IdempotencyKey | None:
-    return None if key is None else IdempotencyKey(key, request_hash(value))
+    return None if key is None else IdempotencyKey(key, request_hash(value), enqueued_body)
 
 
 def _batch_body() -> RequestBody:

@@ -32,7 +32,7 @@ def enqueued_body(enqueued: Enqueued) -> bytes:
 def replayed_answer(replayed: Replayed) -> Response:
     """Return what the first request with the same idempotency key was answered."""
     headers = {"Location": f"/v1/tasks/{_replayed_members(replayed)['id']}", "Idempotent-Replayed": "true"}
-    return Response(replayed.answer.body, replayed.answer.status, headers, JSON)
+    return Response(replayed.answer, ACCEPTED, headers, JSON)
 
 
 def batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception]) -> Response:
@@ -70,7 +70,7 @@ def enqueued_members(enqueued: Enqueued) -> dict[str, object]:
 
 
 def _replayed_members(replayed: Replayed) -> dict[str, object]:
-    members: dict[str, object] = json.loads(replayed.answer.body)
+    members: dict[str, object] = json.loads(replayed.answer)
     return members
 
 

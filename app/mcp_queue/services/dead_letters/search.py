@@ -1,4 +1,4 @@
-"""Looking for dead letters in the queue where they lie: what is found is hidden from others, and shown again."""
+"""Searches a dead-letter queue: what is found is hidden from others until the search ends."""
 
 import asyncio
 import logging
@@ -7,23 +7,20 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
-from mcp_queue.domain.dead_letters.reading import dead_letter_of, home_of, matches
+from mcp_queue.domain.dead_letters.reading import dead_letter_of, matches, source_of
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import QueueError
-from mcp_queue.domain.queues import Backend
 from mcp_queue.ports import Clock, Queue
 from mcp_queue.services.dead_letters.topology import SourceQueue
 
 logger = logging.getLogger(__name__)
 
-#: What one look hides from others at most: messages, and the bytes of their bodies.
+#: What one search hides from others at most: messages, and the bytes of their bodies.
 MOST_HELD = 1000
 MOST_BYTES = 64 * 1024 * 1024
-#: How long one look may take.
-PATIENCE = timedelta(seconds=20)
+#: How long one search may take.
+TIME_LIMIT = timedelta(seconds=20)
 _BATCH = 10
-# SQS asks only some of its servers where it does not wait.
-_SQS_WAIT = timedelta(seconds=1)
 
 
 class FoundDeadLetter(NamedTuple):
@@ -32,9 +29,14 @@ class FoundDeadLetter(NamedTuple):
     delivery: Delivery
     dead_letter: DeadLetter
 
+    @property
+    def task_id(self) -> str:
+        """The id of its task."""
+        return self.dead_letter.task_id
+
 
 class DeadLetterSearch:
-    """One look through a dead-letter queue for the dead letters that ``query`` means."""
+    """One search of a dead-letter queue for the dead letters that ``query`` means."""
 
     def __init__(self, source: SourceQueue, query: DeadLetterFilter, clock: Clock, most: int) -> None:
         """Hide ``most`` messages at a time."""
@@ -45,18 +47,17 @@ class DeadLetterSearch:
         self._most = most
         self._held: set[Delivery] = set()
         self._size = 0
-        self._ends = clock.monotonic() + PATIENCE.total_seconds()
+        self._ends = clock.monotonic() + TIME_LIMIT.total_seconds()
 
     async def find(self) -> Sequence[FoundDeadLetter] | None:
         """Return what is found among the next messages, ``None`` where there are no more or it takes too much."""
         room = min(_BATCH, self._most - len(self._held))
         if room <= 0 or self._size >= MOST_BYTES or self._clock.monotonic() >= self._ends:
             return None
-        wait = _SQS_WAIT if self._queue.spec.backend is Backend.SQS else timedelta(0)
-        deliveries = await self._queue.receive(room, wait)
+        deliveries = await self._queue.receive(room, self._queue.traits.full_receive_wait)
         self._held.update(deliveries)
         self._size += sum(len(delivery.body) for delivery in deliveries)
-        return self._meant(deliveries) if deliveries else None
+        return self._matching(deliveries) if deliveries else None
 
     async def complete(self, delivery: Delivery) -> None:
         """Delete a message that was found."""
@@ -64,17 +65,17 @@ class DeadLetterSearch:
         self._held.discard(delivery)
         self._size -= len(delivery.body)
 
-    async def put_back(self) -> None:
-        """Show what was hidden again, and is not deleted."""
+    async def release(self) -> None:
+        """Make every message that is still hidden visible again."""
         await asyncio.gather(*(_show(self._queue, delivery) for delivery in self._held))
 
-    def _meant(self, deliveries: Sequence[Delivery]) -> list[FoundDeadLetter]:
+    def _matching(self, deliveries: Sequence[Delivery]) -> list[FoundDeadLetter]:
         now, siblings = self._clock.now(), self._source.siblings
-        homes = [(delivery, home_of(delivery, siblings) or self._queue.spec.name) for delivery in deliveries]
+        sources = [(delivery, source_of(delivery, siblings) or self._queue.spec.name) for delivery in deliveries]
         found = [
-            FoundDeadLetter(delivery, dead_letter_of(delivery, home, now))
-            for delivery, home in homes
-            if home in {self._source.name, self._queue.spec.name}
+            FoundDeadLetter(delivery, dead_letter_of(delivery, source, now))
+            for delivery, source in sources
+            if source in {self._source.name, self._queue.spec.name}
         ]
         return [one for one in found if matches(one.dead_letter, self._query)]
 
