@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Protocol
 
 from tests.support.aws.proxy import Incoming, Proxy, never
-from tests.support.aws.wire import Answer, SqsError, SqsRequest, sqs_request
+from tests.support.aws.wire import CONTENT_TYPE, Answer, SqsError, SqsRequest, sqs_request
 
 #: What SQS calls each fault; status and texts as recorded, where a recording was found (docs/aws.md).
 DENIED = SqsError(
@@ -94,6 +94,17 @@ class Refuse:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """Answers with HTTP 200 and a body of the test's; SQS never sees the call."""
+
+    body: Mapping[str, Any]
+
+    async def strike(self, call: Call, proxy: "FaultProxy") -> Answer:
+        """Return the body."""
+        return Answer(200, {"Content-Type": CONTENT_TYPE}, json.dumps(self.body).encode())
+
+
+@dataclass(frozen=True)
 class RefuseEntries:
     """Answers a batch call with HTTP 200 and every entry failed; SQS never sees the call."""
 
@@ -102,8 +113,7 @@ class RefuseEntries:
     async def strike(self, call: Call, proxy: "FaultProxy") -> Answer:
         """Return the failed entries."""
         failed = [self.error.entry(entry["Id"]) for entry in call.sqs.parameters["Entries"]]
-        body = json.dumps({"Successful": [], "Failed": failed}).encode()
-        return Answer(200, {"Content-Type": "application/x-amz-json-1.0"}, body)
+        return await Reply({"Successful": [], "Failed": failed}).strike(call, proxy)
 
 
 @dataclass(frozen=True)
