@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -56,7 +57,11 @@ class Proxy:
             headers.popall(name, None)
         url = URL(f"{self.upstream}{incoming.target}", encoded=True)
         async with self._session.request(
-            incoming.method, url, headers=headers, data=incoming.body or None, allow_redirects=False
+            incoming.method,
+            url,
+            headers=headers,
+            data=BytesIO(incoming.body) if incoming.body else None,
+            allow_redirects=False,
         ) as response:
             kept = {name: value for name, value in response.headers.items() if name.lower() not in _OF_CONNECTION}
             return Answer(response.status, kept, await response.read())
