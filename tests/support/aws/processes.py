@@ -60,13 +60,13 @@ class Processes:
         """Return a task's status."""
         return str((await self.get(f"/v1/tasks/{task_id}")).body["status"])
 
-    async def becomes(self, task_id: str, status: str, seconds: float = 20) -> None:
-        """Return when a task has ``status``."""
+    async def becomes(self, task_id: str, *statuses: str, seconds: float = 20) -> None:
+        """Return when a task has one of ``statuses``."""
 
         async def has_become() -> bool:
-            return status == await self.status(task_id)
+            return await self.status(task_id) in statuses
 
-        await eventually(has_become, seconds, f"{task_id} is {status}")
+        await eventually(has_become, seconds, f"{task_id} is {' or '.join(statuses)}")
 
     def ran(self, what: str = "ok") -> list[str]:
         """Return the ids of the tasks whose handlers left ``what``."""
