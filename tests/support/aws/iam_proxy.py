@@ -3,6 +3,8 @@
 Callers are told apart by their access key, which is the name of their role.
 """
 
+import base64
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,11 +14,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.support.aws.faults import DENIED
 from tests.support.aws.iam import Account, Role
 from tests.support.aws.proxy import Incoming, Proxy
-from tests.support.aws.wire import Answer, s3_error, sqs_request
+from tests.support.aws.wire import Answer, SqsRequest, s3_error, sqs_request
 
 _KEY = re.compile(r"Credential=([^/]+)/")
-#: Calls that name no queue. ``*`` is the only resource that grants them.
-_ON_NO_QUEUE = {"ListQueues"}
+#: What SQS does for the caller when it moves messages out of a dead-letter queue.
+_MOVING = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 _OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
 
 
@@ -45,11 +47,9 @@ class IamProxy(Proxy):
         role = self._roles.get(name)
         request = sqs_request(incoming.headers, incoming.body)
         if request is not None:
-            resource = "*" if request.operation in _ON_NO_QUEUE else self._account.queue_arn(request.queue)
-            # Batch calls need the right of their single form.
-            right = Right(f"sqs:{request.operation.removesuffix('Batch')}", resource)
-            if self._refuses(name, role, right):
-                return _denied(name, right)
+            for right in sqs_rights(request, self._account):
+                if self._refuses(name, role, right):
+                    return _denied(name, right)
             return await self.forward(incoming)
         return await self._s3(name, role, incoming)
 
@@ -70,6 +70,25 @@ class IamProxy(Proxy):
             return False
         self.refused.append((name, right))
         return True
+
+
+def sqs_rights(request: SqsRequest, account: Account) -> list[Right]:
+    """Return what a call of SQS needs. A batch call needs the right of its single form."""
+    resource = "*" if request.operation == "ListQueues" else _queue_arn(request, account)
+    rights = [Right(f"sqs:{request.operation.removesuffix('Batch')}", resource)]
+    if request.operation == "StartMessageMoveTask":
+        rights += [Right(f"sqs:{action}", resource) for action in _MOVING]
+        if destination := request.parameters.get("DestinationArn"):
+            rights.append(Right("sqs:SendMessage", destination))
+    return rights
+
+
+def _queue_arn(request: SqsRequest, account: Account) -> str:
+    if source := request.parameters.get("SourceArn"):
+        return str(source)
+    if handle := request.parameters.get("TaskHandle"):  # JSON in base64, which names the queue
+        return str(json.loads(base64.b64decode(handle))["sourceArn"])
+    return account.queue_arn(request.queue)
 
 
 def s3_rights(method: str, target: str, headers: Mapping[str, str], account: Account) -> list[Right]:
