@@ -191,6 +191,18 @@ async def _only_a_dead_letter_queue_is_moved_from(bench: Bench) -> bool:
     return await bench.refuses(call, "InvalidParameterValue")
 
 
+async def _older_codes_are_for_those_who_ask(bench: Bench) -> bool:
+    def ask_for_none(params: Any, **_: object) -> None:
+        params["headers"].pop("x-amzn-query-mode", None)
+
+    bench.sqs.meta.events.register("before-call.sqs", ask_for_none)
+    try:
+        await bench.sqs.get_queue_url(QueueName="not-there")
+    except ClientError as error:
+        return bool(error.response["Error"]["Code"] == "QueueDoesNotExist")
+    return False
+
+
 CHECKS: list[Check] = [
     _a_delay_over_900_seconds_is_refused,
     _eleven_attributes_are_refused,
@@ -210,6 +222,7 @@ CHECKS: list[Check] = [
     _a_name_with_other_attributes_is_taken,
     _a_key_that_is_not_there_refuses_sends,
     _only_a_dead_letter_queue_is_moved_from,
+    _older_codes_are_for_those_who_ask,
 ]
 
 #: The checks that an emulator fails.
@@ -221,6 +234,7 @@ OTHERWISE: dict[str, set[Check]] = {
         _twelve_hours_count_from_the_receive,
         _a_message_that_is_not_in_flight_cannot_be_hidden,
         _a_key_that_is_not_there_refuses_sends,
+        _older_codes_are_for_those_who_ask,
     },
     "moto": {
         _eleven_attributes_are_refused,
@@ -233,6 +247,7 @@ OTHERWISE: dict[str, set[Check]] = {
         _a_copy_is_dropped_after_the_first_is_gone,
         _a_key_that_is_not_there_refuses_sends,
         _only_a_dead_letter_queue_is_moved_from,
+        _older_codes_are_for_those_who_ask,
     },
     "strict": set(),
 }

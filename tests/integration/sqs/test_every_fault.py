@@ -27,7 +27,7 @@ from tests.support.aws.faults import (
     FaultProxy,
     NoAnswer,
     Refuse,
-    ResetAfter,
+    Reset,
     fault_proxy,
     first,
     without_header,
@@ -102,7 +102,7 @@ PASSING = [
     pytest.param(Refuse(KMS_THROTTLED), id="key throttled"),
     pytest.param(Refuse(FAILING), id="500"),
     pytest.param(Refuse(UNAVAILABLE), id="503"),
-    pytest.param(ResetAfter(0), id="reset"),
+    pytest.param(Reset(), id="reset"),
     pytest.param(AppliedThenReset(), id="applied, then reset"),
 ]
 

@@ -1,5 +1,6 @@
 """What the real SQS was recorded to answer, against the reading of errors, the batches and the calls on a queue."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
-from mcp_queue.adapters.sqs.api.errors import of_answer
+from mcp_queue.adapters.sqs.api.errors import MEANINGS, canonical, of_answer
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError, VisibilityTimeoutError
 from tests.support.aws.emulators import use_endpoint
 from tests.support.aws.faults import Refuse, RefuseEntries, without_header
@@ -16,7 +17,10 @@ from tests.support.aws.scripted import scripted_queue
 from tests.support.aws.wire import Answer, SqsError
 from tests.support.clock import SECOND
 from tests.support.queues import make_task
+from tests.support.stack import ROOT
 
+#: What ``make test-aws`` writes.
+ANSWERS = ROOT / "tests" / "aws" / "answers.json"
 #: Codes that are read as the operator's fault today, and are the task's, ours, or a lost lease.
 _UNREAD = {
     "InvalidParameterValueException": "this code has no meaning yet, so that it counts as missing permissions",
@@ -127,3 +131,11 @@ class TestEntries:
             with pytest.raises(InvalidTaskError, match="Message must be shorter"):
                 await scripted.queue.enqueue(make_task())
         assert 1 == scripted.proxy.journal.count("SendMessageBatch")
+
+
+@pytest.mark.skipif(not ANSWERS.exists(), reason="no answers of an account are here: make test-aws writes them")
+def test_every_error_that_an_account_answered_has_a_meaning() -> None:
+    """Those that the last run on a real account wrote down."""
+    errors = [answer for answer in json.loads(ANSWERS.read_text()) if answer["status"] != 200]
+    shapes = {str(answer["body"]["__type"]) for answer in errors}
+    assert set() == {shape for shape in shapes if canonical(shape) not in MEANINGS}

@@ -127,6 +127,17 @@ class NoAnswer:
 
 
 @dataclass(frozen=True)
+class Reset:
+    """Breaks the connection at once; SQS never sees the call."""
+
+    async def strike(self, call: Call, proxy: "FaultProxy") -> Answer:
+        """Break it."""
+        call.incoming.reset()
+        await never()
+        raise AssertionError("it never ends")
+
+
+@dataclass(frozen=True)
 class AppliedThenReset:
     """Lets SQS do what is asked, then breaks the connection instead of answering."""
 
