@@ -132,9 +132,6 @@ class TestAddresses:
 class TestPayloads:
     """Bodies in S3, with the rights that the consumer has."""
 
-    @pytest.mark.xfail(
-        strict=True, reason="the roles may not list the bucket, so that a missing key looks like an outage"
-    )
     async def test_a_payload_that_is_gone_makes_its_message_poison(
         self, localstack: LocalStack, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -90,10 +90,10 @@ def roles_of(module: Path, account: Account, variables: Mapping[str, object] | N
     """
     blocks = _parsed(sorted(module.glob("*.tf")))
     documents = _named(blocks, "data", "aws_iam_policy_document")
-    reader = _Reader(account.names(), variables or {})
+    reader = _Reader({**account.names(), **_aliases(blocks, account.names())}, variables or {})
     attached: dict[str, list[str]] = {name: [] for name in _named(blocks, "resource", "aws_iam_role")}
     for policy in _named(blocks, "resource", "aws_iam_role_policy").values():
-        role = re.findall(r"aws_iam_role\.(\w+)\.", policy["role"])[0]
+        role = re.findall(r"aws_iam_role\.(\w+)", str(policy))[0]
         attached[role] += re.findall(r"data\.aws_iam_policy_document\.(\w+)\.json", str(policy))
     return {
         role: Role(role, [one for name in names for one in reader.statements(documents[name])])
@@ -156,6 +156,17 @@ class _Reader:
 def _split(arguments: str) -> list[str]:
     """Return the arguments of a call or a list, which hold no commas inside except in brackets."""
     return [part.strip() for part in re.split(r",(?![^\[]*\])", arguments) if part.strip()]
+
+
+def _aliases(blocks: Mapping[str, list[dict[str, Any]]], names: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """Return the locals that only stand for another name."""
+    found = {}
+    for block in blocks.get("locals", []):
+        for name, value in block.items():
+            whole = _WHOLE.fullmatch(value) if isinstance(value, str) else None
+            if whole is not None and whole[1].strip() in names:
+                found[f"local.{name}"] = names[whole[1].strip()]
+    return found
 
 
 def _parsed(paths: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
