@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_queue.adapters.clock import SystemClock
-from mcp_queue.adapters.sqs.api.client import Connections, SqsClient
-from mcp_queue.adapters.sqs.api.errors import of_answer
+from mcp_queue.adapters.sqs.api.client import ClientFactory, SqsClient
+from mcp_queue.adapters.sqs.api.errors import error_of_response
 from mcp_queue.domain.errors import QueueError
 from tests.support.aws.emulators import use_endpoint
 from tests.support.aws.recorded import RECORDED
@@ -74,7 +74,7 @@ class Pair:
             answer = await getattr(self._botocore, xform_name(operation))(**parameters)
             theirs = Outcome({name: value for name, value in answer.items() if name != "ResponseMetadata"})
         except ClientError as error:
-            translated, _ = of_answer(error)
+            translated, _ = error_of_response(error)
             theirs = Outcome(error=(type(translated), str(translated)))
         return ours, theirs
 
@@ -90,8 +90,8 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     async def open_both(stack: AsyncExitStack) -> tuple[Recorder, SqsClient, Any]:
         server = await stack.enter_async_context(recorder())
-        connections = Connections(region=None, endpoint_url=server.url, metrics=CountedCalls(), clock=SystemClock())
-        ours = await connections.client(connections=1, retry=False)
+        factory = ClientFactory(region=None, endpoint_url=server.url, metrics=CountedCalls(), clock=SystemClock())
+        ours = await factory.client(connections=1, retry=False)
         stack.push_async_callback(ours.aclose)
         await ours.call("PurgeQueue", {"QueueUrl": URL})  # by botocore: it shows where SQS is
         config = AioConfig(retries={"total_max_attempts": 1})

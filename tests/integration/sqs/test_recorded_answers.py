@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
-from mcp_queue.adapters.sqs.api.errors import MEANINGS, canonical, of_answer
+from mcp_queue.adapters.sqs.api.errors import ERROR_MAPPINGS, canonical, error_of_response
 from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, QueueError, VisibilityTimeoutError
 from tests.support.aws.emulators import use_endpoint
 from tests.support.aws.faults import Refuse, RefuseEntries, without_header
@@ -61,7 +61,7 @@ def test_a_recorded_answer_is_read_as_what_it_means(recorded: Recorded, answer: 
     }
     parser: Any = create_parser("json")
 
-    found, outcome = of_answer(ClientError(parser.parse(response, None), "SendMessageBatch"))
+    found, outcome = error_of_response(ClientError(parser.parse(response, None), "SendMessageBatch"))
 
     assert (recorded.becomes, recorded.outcome) == (_nearest(found, recorded.becomes), outcome)
 
@@ -138,4 +138,4 @@ def test_every_error_that_an_account_answered_has_a_meaning() -> None:
     """Those that the last run on a real account wrote down."""
     errors = [answer for answer in json.loads(ANSWERS.read_text()) if answer["status"] != 200]
     shapes = {str(answer["body"]["__type"]) for answer in errors}
-    assert set() == {shape for shape in shapes if canonical(shape) not in MEANINGS}
+    assert set() == {shape for shape in shapes if canonical(shape) not in ERROR_MAPPINGS}
