@@ -47,7 +47,7 @@ test-parts: .venv/.dev
 	$(RUN) pytest $(PYTEST_ARGS) $(COVERING:%=--ignore=%) --ignore=tests/integration/sqs tests/integration tests/deploy
 
 test-sqs: .venv/.dev
-	$(RUN) pytest $(PYTEST_ARGS) $(COVERING:%=--ignore=%) tests/contract tests/integration/sqs
+	$(RUN) pytest $(PYTEST_ARGS) tests/contract tests/integration/sqs
 
 test-whole: .venv/.dev
 	$(RUN) pytest $(PYTEST_ARGS) tests/acceptance

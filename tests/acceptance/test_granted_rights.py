@@ -14,12 +14,14 @@ import aiohttp
 import pytest
 from aiobotocore.session import AioSession
 
+from bench.processes import Service
 from tests.support.aws.emulators import aws_environment
 from tests.support.aws.iam import Account, roles_of
 from tests.support.aws.iam_proxy import IamProxy, iam_proxy
-from tests.support.cli import run_cli
-from tests.support.localstack import LocalStack, of_session
-from tests.support.stack import ROOT, Service, Stack, make_stack
+from tests.support.processes.cli import run_cli
+from tests.support.processes.stack import Stack, make_stack
+from tests.support.sqs.localstack import LocalStack, of_session
+from tests.support.tools import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)

@@ -14,8 +14,8 @@ from mcp_queue.domain.errors import VisibilityTimeoutError
 from mcp_queue.domain.queues import QueueKind
 from mcp_queue.ports import Queue
 from tests.aws.account import Account
-from tests.support.queues import make_task
-from tests.support.sqs import sqs_backend, sqs_spec
+from tests.support.sqs.client import sqs_backend, sqs_spec
+from tests.support.tasks import a_task
 
 ROOT = Path(__file__).parents[2]
 WAIT = timedelta(seconds=20)
@@ -57,7 +57,7 @@ def a_task_and_its_retry(account: Account) -> None:
     """Sent, received, extended, retried, released and completed."""
 
     async def tried(queue: Queue) -> None:
-        task = make_task(payload={"text": "naïve 雪"})
+        task = a_task("t-1", payload={"text": "naïve 雪"})
         await queue.enqueue(task)
         (delivery,) = await queue.receive(1, WAIT)
         assert task == delivery.task
@@ -78,7 +78,7 @@ def order_of_a_group(account: Account) -> None:
 
     async def tried(queue: Queue) -> None:
         names = [f"t-{number}" for number in range(10)]
-        await queue.enqueue_batch([make_task(name, group="g") for name in names])
+        await queue.enqueue_batch([a_task(name, group="g") for name in names])
         came: list[str] = []
         while len(came) < len(names):
             deliveries = await queue.receive(10, WAIT)
@@ -96,7 +96,7 @@ def a_lost_lease(account: Account) -> None:
     """A FIFO delivery whose lease has ended is told so."""
 
     async def tried(queue: Queue) -> None:
-        await queue.enqueue(make_task(group="g"))
+        await queue.enqueue(a_task("t-1", group="g"))
         (delivery,) = await queue.receive(1, WAIT)
         await asyncio.sleep(3)
         try:

@@ -13,7 +13,7 @@ from mcp_queue.domain.queues import Backend, QueueKind
 from mcp_queue.ports import PauseSwitch, Queue
 from tests.support.aws.strict_world import ServiceWorld, redrive_policy
 from tests.support.clock import NOW
-from tests.support.queues import Capabilities, QueueHarness, make_spec
+from tests.support.queues.harness import Capabilities, QueueHarness, spec_of
 
 
 class StrictHarness:
@@ -46,13 +46,13 @@ class StrictHarness:
         """Create a pair of queues, the first with a redrive policy to the second."""
         number, fifo = next(self._numbers), overrides.get("kind") is QueueKind.FIFO
         suffix = ".fifo" if fifo else ""
-        spec = make_spec(**({"name": "work", "dead_letter_queue": "dlq"} | overrides | {"backend": Backend.SQS}))
+        spec = spec_of(**({"name": "work", "dead_letter_queue": "dlq"} | overrides | {"backend": Backend.SQS}))
         dlq_url = self.world.sqs.create(f"dlq-{number}{suffix}")
         policy = redrive_policy(f"dlq-{number}{suffix}", spec.max_receive_count)
         attributes = {"RedrivePolicy": policy} if spec.dead_letter_queue else {}
         url = self.world.sqs.create(f"work-{number}{suffix}", **attributes)
         self.world.name_queue(url, spec.public_name)
-        dlq_spec = make_spec("dlq", kind=spec.kind, backend=Backend.SQS, url=dlq_url)
+        dlq_spec = spec_of("dlq", kind=spec.kind, backend=Backend.SQS, url=dlq_url)
         work = await self.world.open(replace(spec, url=url), dlq_spec if spec.dead_letter_queue else None)
         return work, await self.world.open(dlq_spec, None)
 

@@ -13,8 +13,8 @@ from aiobotocore.session import AioSession
 
 from tests.support.aws.emulators import aws_environment, use_endpoint
 from tests.support.aws.strict_http import strict_server
-from tests.support.localstack import LocalStack
-from tests.support.stack import ROOT
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tools import ROOT
 
 #: What LocalStack accepts and SQS does not; the strict server refuses all of it.
 LENIENT = ["limits_of_messages", "twelve_hours", "keys"]

@@ -24,7 +24,7 @@ from tests.support.aws.emulators import use_endpoint
 from tests.support.aws.recorded import RECORDED
 from tests.support.aws.recorder import ACCESS_KEY, SECRET_KEY, Recorder, Seen, recorder
 from tests.support.aws.wire import CONTENT_TYPE, Answer
-from tests.support.sqs import CountedCalls
+from tests.support.metrics import CountedCalls
 
 #: What botocore sends beside. It tells AWS about the client and its tries, and changes no answer but by the query mode,
 #: which asks for the older code of an error.

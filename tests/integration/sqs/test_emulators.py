@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.aws.emulators import moto_of_session, use_endpoint
 from tests.support.aws.strict_http import strict_server
-from tests.support.localstack import of_session
+from tests.support.sqs.localstack import of_session
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

@@ -33,9 +33,9 @@ from tests.support.aws.faults import (
     without_header,
 )
 from tests.support.clock import SECOND
-from tests.support.localstack import LocalStack
-from tests.support.queues import make_task
-from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tasks import a_task
 
 WAIT = timedelta(seconds=3)
 
@@ -51,7 +51,7 @@ class Subject:
 
 async def send(subject: Subject) -> None:
     """Enqueue a task."""
-    await subject.queue.enqueue(make_task("sent"))
+    await subject.queue.enqueue(a_task("sent"))
 
 
 async def receive(subject: Subject) -> None:
@@ -114,7 +114,7 @@ async def subject(localstack: LocalStack) -> AsyncIterator[Subject]:
         spec = sqs_spec("work", await create_queue(sqs, "work"), visibility_timeout=60 * SECOND)
     async with fault_proxy(localstack.url) as proxy, sqs_backend(spec, endpoint_url=proxy.url) as backend:
         queue = backend.queue("work")
-        await queue.enqueue(make_task("held"))
+        await queue.enqueue(a_task("held"))
         (delivery,) = await queue.receive(1, WAIT)
         proxy.start_counting()
         yield Subject(proxy, queue, delivery)

@@ -23,10 +23,10 @@ from tests.support.aws.faults import (
 from tests.support.aws.iam import Account, roles_of
 from tests.support.aws.iam_proxy import iam_proxy
 from tests.support.clock import NOW, SECOND
-from tests.support.localstack import LocalStack
-from tests.support.queues import make_task
-from tests.support.sqs import create_queue, sqs_backend, sqs_client, sqs_spec
-from tests.support.stack import ROOT
+from tests.support.sqs.client import create_queue, sqs_backend, sqs_client, sqs_spec
+from tests.support.sqs.localstack import LocalStack
+from tests.support.tasks import a_task
+from tests.support.tools import ROOT
 
 WAIT = timedelta(seconds=3)
 
@@ -65,7 +65,7 @@ class TestReceives:
         spec = await a_queue(visibility_timeout=SECOND)
         async with sqs_backend(spec, endpoint_url=proxy.url) as backend:
             queue = backend.queue("work")
-            await queue.enqueue(make_task())
+            await queue.enqueue(a_task("t-1"))
             lost = proxy.inject("ReceiveMessage", AppliedThenReset(), first(2))
             for _ in range(3):
                 try:
@@ -86,11 +86,11 @@ class TestThrottling:
         """One place backs off. More requests are what SQS asked not to get."""
         spec = await a_queue()
         async with sqs_backend(spec, endpoint_url=proxy.url) as backend:
-            await backend.queue("work").enqueue(make_task("first"))
+            await backend.queue("work").enqueue(a_task("first"))
             proxy.start_counting()
             proxy.inject("SendMessageBatch", THROTTLED)
             with pytest.raises(BackendUnavailableError):
-                await backend.queue("work").enqueue(make_task())
+                await backend.queue("work").enqueue(a_task("t-1"))
         assert proxy.journal.count("SendMessageBatch") <= 6
 
 
@@ -106,7 +106,7 @@ class TestDeadLetterQueues:
         specs = sqs_spec("work", work, dead_letter_queue="dlq"), sqs_spec("dlq", dlq)
         async with sqs_backend(*specs, endpoint_url=proxy.url) as backend:
             queue = backend.queue("dlq")
-            await queue.enqueue(make_task())
+            await queue.enqueue(a_task("t-1"))
             proxy.start_counting()
             for _ in range(4):
                 (delivery,) = await queue.receive(1, WAIT)
@@ -149,7 +149,7 @@ class TestPayloads:
                 S3PayloadStore([bucket], max_bytes=2_000_000) as store,
                 sqs_backend(spec, payload_store=store) as backend,
             ):
-                await backend.queue("work").enqueue(make_task(payload="x" * 1_100_000))
+                await backend.queue("work").enqueue(a_task("t-1", payload="x" * 1_100_000))
                 use_endpoint(monkeypatch, localstack.url)
                 await _empty(bucket)
                 (delivery,) = await backend.queue("work").receive(1, WAIT)

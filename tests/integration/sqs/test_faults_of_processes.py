@@ -11,9 +11,9 @@ import pytest
 from tests.support.aws.faults import DENIED, NO_QUEUE, THROTTLED, fault_proxy, first
 from tests.support.aws.processes import Processes, processes_behind_faults
 from tests.support.aws.wire import SqsError
-from tests.support.cli import run_cli
-from tests.support.localstack import LocalStack
-from tests.support.sqs_stack import emulator
+from tests.support.processes.cli import run_cli
+from tests.support.sqs.client import emulator
+from tests.support.sqs.localstack import LocalStack
 from tests.support.waiting import eventually, pause
 
 TASKS = {"name": "tasks", "type": "standard"}

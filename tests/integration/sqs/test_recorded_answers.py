@@ -16,8 +16,8 @@ from tests.support.aws.recorded import EXPIRED_HANDLE, NO_QUEUE, PURGED_TWICE, R
 from tests.support.aws.scripted import scripted_queue
 from tests.support.aws.wire import Answer, SqsError
 from tests.support.clock import SECOND
-from tests.support.queues import make_task
-from tests.support.stack import ROOT
+from tests.support.tasks import a_task
+from tests.support.tools import ROOT
 
 #: What ``make test-aws`` writes.
 ANSWERS = ROOT / "tests" / "aws" / "answers.json"
@@ -83,7 +83,7 @@ class TestCalls:
         async with scripted_queue() as scripted:
             scripted.proxy.inject("SendMessageBatch", refuse(NO_QUEUE.error))
             with pytest.raises(BackendUnavailableError, match="QueueDoesNotExist"):
-                await scripted.queue.enqueue(make_task())
+                await scripted.queue.enqueue(a_task("t-1"))
         assert ["operator"] == scripted.metrics.outcomes("SendMessageBatch")
 
     async def test_a_second_purge_says_when_to_come_back(self, refuse: Callable[[SqsError], Refuse]) -> None:
@@ -129,7 +129,7 @@ class TestEntries:
         async with scripted_queue() as scripted:
             scripted.proxy.inject("SendMessageBatch", RefuseEntries(error))
             with pytest.raises(InvalidTaskError, match="Message must be shorter"):
-                await scripted.queue.enqueue(make_task())
+                await scripted.queue.enqueue(a_task("t-1"))
         assert 1 == scripted.proxy.journal.count("SendMessageBatch")
 
 

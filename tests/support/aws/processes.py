@@ -10,9 +10,8 @@ from typing import Any
 import aiohttp
 
 from tests.support.aws.faults import FaultProxy, fault_proxy
-from tests.support.localstack import LocalStack
-from tests.support.sqs_stack import stack_on_sqs
-from tests.support.stack import Stack
+from tests.support.processes.stack import Stack, stack_on_sqs
+from tests.support.sqs.localstack import LocalStack
 from tests.support.waiting import eventually
 
 

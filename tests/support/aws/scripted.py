@@ -9,7 +9,8 @@ from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.queues import QueueKind
 from mcp_queue.ports import Queue
 from tests.support.aws.faults import FaultProxy, Reply, fault_proxy
-from tests.support.sqs import CountedCalls, sqs_backend, sqs_spec
+from tests.support.metrics import CountedCalls
+from tests.support.sqs.client import sqs_backend, sqs_spec
 
 #: Nobody listens there: a call that no test scripted fails.
 _NOWHERE = "http://127.0.0.1:9"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from mcp_queue.ports import Clock
-from tests.support.strict_sqs import MAX_VISIBILITY, Json, Stored, StoredQueue, StrictSqs, client_error
+from tests.support.sqs.strict_server import MAX_VISIBILITY, Json, Stored, StoredQueue, StrictSqs, client_error
 
 DEDUPLICATION_SECONDS = 300
 #: Attributes that SQS takes, with the bounds of numbers.

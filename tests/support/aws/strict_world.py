@@ -4,7 +4,7 @@ import json
 
 from mcp_queue.adapters.sqs.api.client import SqsClient
 from tests.support.aws.strict_service import StrictService
-from tests.support.strict_sqs import StrictWorld
+from tests.support.sqs.strict_queues import StrictWorld
 
 
 class ServiceWorld(StrictWorld):
