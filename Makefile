@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-units test-parts test-whole test-chaos chaos check openapi env-example manual manifests lock
+.PHONY: help install run test test-units test-parts test-sqs test-whole test-chaos test-aws chaos check openapi env-example manual manifests lock
 
 # The first Python that is new enough; make PYTHON=/path/to/python3 names another.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -30,7 +30,7 @@ run: install ## Start gateway and consumer on the embedded queue
 	@$(MCP_QUEUE) dev
 
 test: .venv/.dev ## Run every test, and hold the coverage
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-parts test-units test-chaos
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-whole test-sqs test-parts test-units test-chaos
 
 # Side by side, since those that start other processes wait for them most of the time.
 test-units: .venv/.dev
@@ -44,7 +44,10 @@ test-units: .venv/.dev
 	done
 
 test-parts: .venv/.dev
-	$(RUN) pytest $(PYTEST_ARGS) $(COVERING:%=--ignore=%) tests/contract tests/integration tests/deploy
+	$(RUN) pytest $(PYTEST_ARGS) $(COVERING:%=--ignore=%) --ignore=tests/integration/sqs tests/integration tests/deploy
+
+test-sqs: .venv/.dev
+	$(RUN) pytest $(PYTEST_ARGS) tests/contract tests/integration/sqs
 
 test-whole: .venv/.dev
 	$(RUN) pytest $(PYTEST_ARGS) tests/acceptance
@@ -54,6 +57,9 @@ test-chaos: .venv/.dev
 
 chaos: .venv/.dev ## Let processes fail at random for ten minutes with each ledger; make chaos CHAOS_SECONDS=60 for one
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(RUN) pytest --log-cli-level=INFO tests/chaos
+
+test-aws: .venv/.dev ## Try SQS on the AWS account of the environment; it says what it creates, and asks for TEST_AWS=yes
+	$(RUN) tests.aws $(AWS_ARGS)
 
 check: .venv/.dev ## Check style, types, layers, spelling, the Dockerfile, the workflows and openapi.yaml
 	$(RUN) ruff check .

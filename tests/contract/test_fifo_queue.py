@@ -34,6 +34,7 @@ async def drain(harness: QueueHarness, queue: Queue, number: int) -> list[Delive
 class TestOrder:
     """Groups in order."""
 
+    @pytest.mark.second_emulator
     async def test_a_group_comes_out_in_the_order_it_went_in(self, harness: QueueHarness) -> None:
         """The order of acceptance is the order of delivery."""
         queue, _ = await fifo(harness)
@@ -54,12 +55,14 @@ class TestOrder:
         await queue.enqueue(a_task("t-1", group="g"))
         assert "g" == (await take_one(harness, queue)).group
 
+    @pytest.mark.second_emulator
     async def test_a_task_without_a_group_joins_the_queues_own(self, harness: QueueHarness) -> None:
         """``message_group_id`` is where tasks go that name no group."""
         queue, _ = await fifo(harness, message_group_id="everybody")
         await queue.enqueue(a_task("t-1"))
         assert "everybody" == (await take_one(harness, queue)).group
 
+    @pytest.mark.second_emulator
     async def test_an_earlier_receive_that_holds_a_head_holds_its_group(self, harness: QueueHarness) -> None:
         """While a message of a group is in flight the next receive gets none of that group."""
         queue, _ = await fifo(harness)

@@ -21,6 +21,7 @@ LONG = timedelta(seconds=10)
 class TestEnqueue:
     """Putting tasks in."""
 
+    @pytest.mark.second_emulator
     async def test_a_task_comes_back_as_it_was_enqueued(self, harness: QueueHarness) -> None:
         """Every member of a task survives its way through the queue."""
         queue, _ = await harness.queue()
@@ -42,6 +43,7 @@ class TestEnqueue:
         await queue.enqueue(task)
         assert task == (await take_one(harness, queue)).task
 
+    @pytest.mark.second_emulator
     async def test_the_answer_names_the_message_that_is_received(self, harness: QueueHarness) -> None:
         """The message id of the acceptance is the one of the delivery."""
         queue, _ = await harness.queue()
@@ -56,6 +58,7 @@ class TestEnqueue:
         assert len(names) == len({verdict.message_id for verdict in accepted})
         assert sorted(names) == sorted(ids(await take(harness, queue, len(names))))
 
+    @pytest.mark.second_emulator
     async def test_each_task_of_a_batch_has_its_own_verdict(self, harness: QueueHarness) -> None:
         """A task that is refused does not hold back the others, and verdicts come in the order given."""
         queue, _ = await harness.queue(max_task_bytes=1000)
@@ -85,6 +88,7 @@ class TestEnqueue:
         assert 1000 == refusal.value.limit
         assert refusal.value.actual > 2000
 
+    @pytest.mark.second_emulator
     async def test_a_delayed_task_stays_hidden_until_it_is_due(self, harness: QueueHarness) -> None:
         """``scheduled_for`` is when a task can first be received."""
         queue, _ = await harness.queue()
@@ -132,6 +136,7 @@ class TestReceive:
         await harness.pass_time(2 * SECOND)
         assert [] == await poll
 
+    @pytest.mark.second_emulator
     async def test_a_receive_gives_no_more_than_its_limit(self, harness: QueueHarness) -> None:
         """What is over the limit stays for the next receiver."""
         queue, _ = await harness.queue()
@@ -141,6 +146,7 @@ class TestReceive:
         rest = await take(harness, queue, 5 - len(first))
         assert [f"t-{number}" for number in range(5)] == sorted(ids([*first, *rest]))
 
+    @pytest.mark.second_emulator
     async def test_a_waiting_receive_gets_what_arrives(self, harness: QueueHarness) -> None:
         """A long poll ends with the first task that is enqueued."""
         queue, _ = await harness.queue()
@@ -190,6 +196,7 @@ class TestReceive:
         await queue.enqueue(a_task("t-1"))
         assert "work" == (await take_one(harness, queue)).queue
 
+    @pytest.mark.second_emulator
     async def test_a_body_that_is_no_task_is_delivered_as_poison(self, harness: QueueHarness) -> None:
         """Whoever wrote it, a message that does not parse arrives with its body and the reason."""
         queue, _ = await harness.queue()
@@ -216,6 +223,7 @@ class TestReceive:
 class TestLease:
     """Holding a message."""
 
+    @pytest.mark.second_emulator
     async def test_a_received_message_is_hidden_until_its_lease_ends(self, harness: QueueHarness) -> None:
         """While one consumer holds a message nobody else gets it; then it comes again, counted."""
         queue, _ = await harness.queue()
@@ -247,6 +255,7 @@ class TestLease:
         assert [] == await queue.receive(1, NOW)
         await queue.complete(delivery)
 
+    @pytest.mark.second_emulator
     async def test_a_lease_is_never_longer_than_twelve_hours(self, harness: QueueHarness) -> None:
         """An extension beyond twelve hours from the receive is refused."""
         queue, _ = await harness.queue()
@@ -337,6 +346,7 @@ class TestLease:
 class TestGivingBack:
     """Releases and retries."""
 
+    @pytest.mark.second_emulator
     async def test_a_released_message_is_there_at_once(self, harness: QueueHarness) -> None:
         """A release does not wait for the lease to end."""
         queue, _ = await harness.queue()
@@ -365,6 +375,7 @@ class TestGivingBack:
             await queue.release(await take_one(harness, queue))
         assert ["t-1"] == ids(await take(harness, queue))
 
+    @pytest.mark.second_emulator
     async def test_a_retry_comes_back_after_its_delay(self, harness: QueueHarness) -> None:
         """It carries its own counter where the backend rewrites messages, and says whether it does."""
         queue, _ = await harness.queue()
@@ -405,6 +416,7 @@ class TestGivingBack:
 class TestDeadLetters:
     """What cannot succeed."""
 
+    @pytest.mark.second_emulator
     async def test_a_dead_letter_moves_to_the_dead_letter_queue(self, harness: QueueHarness) -> None:
         """It carries its reason, and its source no longer has it."""
         queue, dead_letters = await harness.queue()
@@ -425,6 +437,7 @@ class TestDeadLetters:
         await harness.pass_time(LEASE)
         assert [] == await queue.receive(1, NOW)
 
+    @pytest.mark.second_emulator
     async def test_poison_travels_unchanged_with_its_reason_beside_it(self, harness: QueueHarness) -> None:
         """A body that is no task keeps every character; why it died stands in attributes."""
         queue, dead_letters = await harness.queue()
@@ -487,6 +500,7 @@ class TestDeadLetters:
 class TestOperators:
     """Looking after a queue."""
 
+    @pytest.mark.second_emulator
     async def test_stats_tell_waiting_running_and_delayed_apart(self, harness: QueueHarness) -> None:
         """Each message is counted once, as what it is."""
         queue, _ = await harness.queue()
