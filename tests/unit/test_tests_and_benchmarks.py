@@ -1,6 +1,7 @@
 """What tests and benchmarks may build on."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,18 @@ def imports(directory: str, pattern: str) -> list[str]:
 
 
 def test_no_test_imports_a_test() -> None:
-    """What two of them need lies in ``tests/support``."""
-    assert [] == imports("tests", r"tests\.(?!support\b)")
+    """What two of them need lies in ``tests/support``, or beside them in a module that holds no tests."""
+    assert [] == imports("tests", r"tests\.\S*\b(?:test_\w+|conftest)\b")
+
+
+def test_no_two_classes_of_the_product_share_a_name() -> None:
+    """A name means one thing, wherever it is met."""
+    named = Counter(
+        name
+        for path in (ROOT / "app").rglob("*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
+    )
+    assert [] == [name for name, times in named.items() if times > 1]
 
 
 def test_no_benchmark_imports_a_test() -> None:
