@@ -7,6 +7,7 @@ import typer
 
 from mcp_queue.cli.client.calls import call_gateway, list_some
 from mcp_queue.cli.client.paths import queue_path
+from mcp_queue.cli.client.task_records import print_attempts
 from mcp_queue.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -175,15 +176,10 @@ async def _delete(gateway: "GatewayClient", queue: str, ids: Sequence[str]) -> N
 def _print_dead_letter(dead_letter: dict[str, Any]) -> None:
     from json import dumps
 
-    from mcp_queue.cli.output import console, print_table
+    from mcp_queue.cli.output import print_table
 
     written = ("payload", "metadata", "history")
     rows: list[Sequence[object]] = [(name, value) for name, value in dead_letter.items() if name not in written]
     rows += [(name, dumps(dead_letter[name])) for name in written[:2]]
     print_table(["Member", "Value"], rows)
-    if dead_letter["history"]:
-        console().print()
-        members = ("attempt", "started_at", "duration", "status", "response_status", "error")
-        titles = ("Attempt", "Started", "Seconds", "Ended", "Answer", "Error")
-        attempts = [[attempt[member] for member in members] for attempt in dead_letter["history"]]
-        print_table(titles, attempts, numbers=("Attempt", "Seconds", "Answer"))
+    print_attempts(dead_letter["history"])

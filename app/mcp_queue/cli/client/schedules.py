@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mcp_queue.cli.client.calls import call_gateway, list_all
+from mcp_queue.cli.client.json_options import json_of
 from mcp_queue.cli.client.paths import api_path
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
@@ -47,7 +48,7 @@ def put(
         "cron": cron,
         "timezone": timezone,
         "queue": queue,
-        "task": _json(task),
+        "task": json_of(task, "--task"),
         "misfire": misfire,
         "paused": paused,
     }
@@ -65,17 +66,6 @@ def run(name: _Name) -> None:
     """Submit the task of a schedule now; its ticks go on as before."""
     task = call_gateway(lambda gateway: gateway.post(api_path("schedules", name, "run")))
     typer.echo(f"{task['id']} is {task['status']} in {task['queue']}")
-
-
-def _json(text: str) -> Any:
-    from mcp_queue.domain.errors import MalformedJsonError
-    from mcp_queue.domain.formats.strict_json import loads
-
-    try:
-        return loads(text)
-    except MalformedJsonError as error:
-        message = f"is no JSON: {error}"
-        raise typer.BadParameter(message, param_hint="--task") from error
 
 
 def _row(schedule: dict[str, Any]) -> list[object]:

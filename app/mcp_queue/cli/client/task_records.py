@@ -1,5 +1,6 @@
 """Commands that show, list and cancel tasks."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -66,7 +67,7 @@ def cancel(task_id: _Id) -> None:
 def _print_task(task: dict[str, Any]) -> None:
     from json import dumps
 
-    from mcp_queue.cli.output import console, print_table
+    from mcp_queue.cli.output import print_table
 
     shown = {name: value for name, value in task.items() if name not in {"payload", "metadata", "result", "attempts"}}
     result = task["result"] or {}
@@ -80,9 +81,16 @@ def _print_task(task: dict[str, Any]) -> None:
             ("error", result.get("error")),
         ],
     )
-    if task["attempts"]:
+    print_attempts(task["attempts"])
+
+
+def print_attempts(attempts: Sequence[dict[str, Any]]) -> None:
+    """Print a table of attempts, if there are any."""
+    from mcp_queue.cli.output import console, print_table
+
+    if attempts:
         console().print()
         members = ("attempt", "started_at", "duration", "status", "response_status", "error")
         titles = ("Attempt", "Started", "Seconds", "Ended", "Answer", "Error")
-        rows = [[attempt[member] for member in members] for attempt in task["attempts"]]
+        rows = [[attempt[member] for member in members] for attempt in attempts]
         print_table(titles, rows, numbers=("Attempt", "Seconds", "Answer"))

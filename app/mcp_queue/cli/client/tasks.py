@@ -5,6 +5,7 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from mcp_queue.cli.client.calls import call_gateway
+from mcp_queue.cli.client.json_options import json_of
 from mcp_queue.cli.client.paths import queue_path
 
 _DEFAULT_QUEUE = "tasks"
@@ -45,7 +46,7 @@ def enqueue(
     A file is sent in batches. Refused tasks are named by their line on stderr, and make the exit code 1.
     """
     given = {
-        "payload": None if payload is None else _json(payload),
+        "payload": None if payload is None else json_of(payload, "--payload"),
         "priority": priority,
         "metadata": None if metadata is None else dict(_pair(text) for text in metadata),
         "delay": delay,
@@ -66,17 +67,6 @@ def enqueue(
         raise typer.BadParameter("name a QUEUE and a TYPE, or a --file")
     else:
         _enqueue_one(queue, {"type": task_type, **task}, idempotency_key, as_json=as_json)
-
-
-def _json(text: str) -> Any:
-    from mcp_queue.domain.errors import MalformedJsonError
-    from mcp_queue.domain.formats.strict_json import loads
-
-    try:
-        return loads(text)
-    except MalformedJsonError as error:
-        message = f"is no JSON: {error}"
-        raise typer.BadParameter(message, param_hint="--payload") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

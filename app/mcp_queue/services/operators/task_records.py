@@ -58,7 +58,7 @@ class TaskRecords:
         return Page(tuple(map(self._record, page.items)), page.next_cursor)
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Withdraw a task: ``CANCELED``, it never starts; ``RUNNING``, its consumer is asked to stop it.
+        """Withdraw a task; return where it stands then, as ``TaskStore.cancel`` does.
 
         Raises:
             TaskNotFoundError: the ledger does not know it.
