@@ -93,7 +93,7 @@ class QueueSpec:
 class QueueTraits:
     """What the backend of one queue does by itself. The defaults are those of an exact queue with a redrive policy.
 
-    ``rewrites``: a rescheduled delivery comes back as the task it was rescheduled with, so that ``retry_count``
+    ``rewrites``: a delivery that is retried or deferred comes back as the task that was given, so that ``retry_count``
     travels in the message. SQS FIFO queues cannot: there the old body comes back.
     ``backend_redrives``: the backend moves a message over ``max_receive_count`` to the dead-letter queue itself.
     ``max_delay``: the longest delay it holds; ``None`` is any, zero none at all.

@@ -1,4 +1,4 @@
-"""What the core needs from outside, as small protocols. Adapters implement them, tests fake them."""
+"""What services need from outside, as small protocols. Adapters implement them, and the wiring chooses one for each."""
 
 from mcp_queue.ports.callbacks import (
     CallbackRequest,

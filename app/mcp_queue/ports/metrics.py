@@ -47,7 +47,7 @@ class DestinationMetrics(Protocol):
     """What is counted of the destinations of callbacks. Label values are the adapter's to bound."""
 
     def deferred(self, destination: str, reason: str) -> None:
-        """Count a task that was put off: its destination is ``paused``, or kept by its ``breaker`` or a ``limit``."""
+        """Count a task that was deferred: its destination is ``paused``, or kept by its ``breaker`` or a ``limit``."""
         ...
 
     def breaker_opened(self, destination: str) -> None:

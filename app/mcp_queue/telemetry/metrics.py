@@ -107,7 +107,7 @@ class PrometheusMetrics(Metrics, DestinationMetrics, LedgerMetrics, DeadLetterMe
         self._deferred = _children(
             Counter(
                 "mcp_queue_tasks_deferred_total",
-                "Tasks put off without an attempt, by what kept their destination from being called.",
+                "Tasks deferred without an attempt, by what kept their destination from being called.",
                 ("destination", "obstacle"),
                 registry=registry,
             )

@@ -94,7 +94,7 @@ class DestinationState:
     """What one consumer sees of a destination.
 
     ``calls`` and ``failures`` are those of the last 30 s; ``waiting`` is held by the consumer until the destination
-    may be called, ``deferred`` counts what was put off since the consumer began to remember the destination.
+    may be called, ``deferred`` counts what was deferred since the consumer began to remember the destination.
     """
 
     name: str

@@ -31,7 +31,7 @@ class DestinationSwitches:
         return await self._store.list_destinations(self._clock.now() - _FRESH)
 
     async def pause(self, written: str) -> DestinationView:
-        """Let no consumer call the destination within 5 s; its tasks are put off.
+        """Let no consumer call the destination within 5 s; its tasks are deferred.
 
         Raises:
             NotFoundError: no route has this name, and it is no URL.
