@@ -17,6 +17,8 @@ MAX_VALUES = 250_000
 
 # Only documents with such an escape can hold a lone surrogate; the others skip that check.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+# A number whose digits before the exponent are not all zeros.
+_HAS_VALUE = re.compile(r"-?[0.]*[1-9]")
 # Integers with more digits may be beyond a double, which ends at 1.8e308.
 _SAFE_DIGITS = 300
 # Matches up to the start of the next value, other than the first one: after a comma, or in an object or array.
@@ -28,8 +30,8 @@ def loads(text: bytes | str) -> JsonValue:
 
     Raises:
         TooManyValuesError: it has more than 250,000 values.
-        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, NaN or a number beyond a double, a lone surrogate,
-            or an object with the same member twice.
+        MalformedJsonError: not UTF-8 JSON, nested over 100 levels, NaN, a number too large or too small for a double,
+            a lone surrogate, or an object with the same member twice.
 
     """
     decoded = _decoded(text) if isinstance(text, bytes) else _encodable(text)
@@ -119,12 +121,17 @@ def _float(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         message = f"number {text[:32]}… is beyond a double"
         raise MalformedJsonError(message)
+    if value == 0 and _HAS_VALUE.match(text):
+        message = f"number {text[:32]}… is too small for a double"
+        raise MalformedJsonError(message)
     return value
 
 
-def _int(text: str) -> int:
+def _int(text: str) -> int | float:
     if len(text) > _SAFE_DIGITS:
         _float(text)
+    if text == "-0":
+        return -0.0  # an integer would lose the sign
     return int(text)
 
 

@@ -66,6 +66,8 @@ def test_near_misses_are_refused_by_the_one_error(text: str) -> None:
         ("-Infinity", "-Infinity is not JSON"),
         ("1e309", "beyond a double"),
         ("-1e309", "beyond a double"),
+        ("1e-400", "too small for a double"),
+        ("[-0.001e-9999]", "too small for a double"),
         ("1" + "0" * 309, "beyond a double"),
         ("-" + "9" * 5000, "beyond a double"),
         ("9" * 299 + "e99", "beyond a double"),
@@ -97,7 +99,7 @@ def test_what_systems_read_differently_is_refused(text: str, message: str) -> No
         ('"\\\\ud800"', "\\ud800"),
         ("1e308", 1e308),
         ("1" + "0" * 308, 10**308),
-        ("1e-999", 0.0),
+        ("-0.00e-999", -0.0),
         ("-0.0", -0.0),
         ('{"a": 1, "A": 2}', {"a": 1, "A": 2}),
         (' \t\r\n[{"a": {}}, {"a": []}] \n', [{"a": {}}, {"a": []}]),
@@ -105,8 +107,14 @@ def test_what_systems_read_differently_is_refused(text: str, message: str) -> No
     ids=lambda text: repr(text)[:30],
 )
 def test_what_only_looks_odd_is_read(text: str, expected: JsonValue) -> None:
-    """Pairs of surrogates, the greatest numbers and vanishing ones are JSON."""
+    """Pairs of surrogates, the greatest numbers and zeros of any spelling are JSON."""
     assert expected == loads(text)
+
+
+@pytest.mark.parametrize("text", ["-0", "-0.0", "-0e5"])
+def test_a_negative_zero_keeps_its_sign(text: str) -> None:
+    """A double tells the two zeros apart, an integer of Python does not."""
+    assert dumps(loads(text)) == "-0.0"
 
 
 @pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
