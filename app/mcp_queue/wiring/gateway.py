@@ -134,7 +134,8 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
         app = traced.of_requests(create_app(parts, with_service=not apart))
         freeze_startup_objects()
         parts.readiness.started = True
+        signals = Signals()
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
-        with Signals().heard(), reloading_keys(authenticator, reread):
+        with signals.heard(), reloading_keys(authenticator, reread):
             async with serving_metrics_port(create_service_app(parts) if apart else None, settings):
-                await Server(app, settings, parts.readiness).serve()
+                await Server(app, settings, parts.readiness).serve_until(signals.stop)

@@ -38,6 +38,18 @@ class Server(uvicorn.Server):
         self._readiness.draining = True
         super().handle_exit(sig, frame)
 
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Serve until a signal arrives or ``stop`` is set, which a signal may do before this server handles signals."""
+        stopping = asyncio.create_task(self._exit_at(stop), name="stop")
+        try:
+            await self.serve()
+        finally:
+            stopping.cancel()
+
+    async def _exit_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._readiness.draining = self.should_exit = True
+
 
 class _MetricsServer(uvicorn.Server):
     """A server without signal handlers: the main server has them."""
