@@ -8,6 +8,7 @@ import aiohttp
 from typing_extensions import override
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
+from mcp_queue.adapters.callbacks.connections import GuardedConnector
 from mcp_queue.domain.errors import MalformedJsonError, PermanentError, RetryableError
 from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.ports import Clock, Embedding, EmbeddingClient
@@ -38,7 +39,7 @@ class OpenAIEmbeddings(EmbeddingClient):
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=GuardedConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds()),

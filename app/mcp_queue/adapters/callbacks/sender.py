@@ -14,7 +14,8 @@ import aiohttp
 from typing_extensions import override
 from yarl import URL
 
-from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
+from mcp_queue.adapters.callbacks.answers import may_succeed_later, media_type, retry_after, succeeded
+from mcp_queue.adapters.callbacks.connections import GuardedConnector, InterimFloodError, UnreadableHeadersError
 from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_url
@@ -23,6 +24,8 @@ from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, C
 
 #: How much of an answer is read, in bytes.
 MAX_ANSWER = 64 * 1024
+# Limits of an answer's head, in bytes and lines. Beyond them nothing but its status is known.
+_MAX_HEADER, _MAX_HEADERS = 64 * 1024, 1000
 # Servers in wide use close an idle connection after 5 s. Leaving first avoids sending into one that is being closed.
 _KEEP_ALIVE = 4.0
 # An answer is not decompressed: a few bytes could become gigabytes.
@@ -77,7 +80,7 @@ class AiohttpCallbackSender(CallbackSender):
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
+        connector = GuardedConnector(
             resolver=CheckedResolver(self._policy, self._lookup),
             ssl=self._tls or True,
             limit=0,  # callers bound it: one call a worker slot
@@ -90,6 +93,9 @@ class AiohttpCallbackSender(CallbackSender):
             skip_auto_headers=("Content-Type",),
             auto_decompress=False,
             read_bufsize=MAX_ANSWER,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+            max_headers=_MAX_HEADERS,
             trust_env=False,
         )
         return self
@@ -135,6 +141,10 @@ class AiohttpCallbackSender(CallbackSender):
                 timeout=timeout,
             ) as response:
                 return await self._read(response)
+        except UnreadableHeadersError as error:
+            if succeeded(error.status):
+                return CallbackResponse(status=error.status, content_type=media_type(None), body=b"")
+            raise self._refused(error.status, None) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _translated(error, request.timeout) from error
 
@@ -153,17 +163,20 @@ class AiohttpCallbackSender(CallbackSender):
         return self._signers[secrets]
 
     async def _read(self, response: aiohttp.ClientResponse) -> CallbackResponse:
-        status = response.status
-        if succeeded(status):
-            body, truncated = await _first_bytes(response)
-            return CallbackResponse(status=status, content_type=response.content_type, body=body, truncated=truncated)
+        status, headers = response.status, response.headers
+        if not succeeded(status):
+            raise self._refused(status, headers.get("Retry-After"))
+        body, truncated = await _first_bytes(response)
+        content_type = media_type(headers.get("Content-Type"))
+        return CallbackResponse(status=status, content_type=content_type, body=body, truncated=truncated)
+
+    def _refused(self, status: int, wait: str | None) -> CallbackFailedError | CallbackRejectedError:
         if may_succeed_later(status):
-            delay = retry_after(response.headers.get("Retry-After"), self._clock.now())
-            message = f"the callback answered {status}"
-            raise CallbackFailedError(message, delay, status)
+            delay = retry_after(wait, self._clock.now())
+            return CallbackFailedError(f"the callback answered {status}", delay, status)
         redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
         message = f"the callback answered {status}{'; redirects are not followed' if redirect else ''}"
-        raise CallbackRejectedError(message, status)
+        return CallbackRejectedError(message, status)
 
 
 async def _first_bytes(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
@@ -203,6 +216,8 @@ def _translated(error: Exception, timeout: timedelta) -> CallbackFailedError | C
             message = "the callback's TLS handshake failed"
         case aiohttp.ClientConnectorError():
             message = "the callback could not be connected to"
+        case InterimFloodError():
+            message = "the callback sent interim answers (1xx) without end"
         case aiohttp.ClientResponseError():
             message = "the callback's answer is not HTTP"
         case aiohttp.ClientError() | OSError():
