@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation, WithJsonSchema
 from pydantic.config import JsonDict
 from starlette.responses import Response
+from typing_extensions import override
 
 from mcp_queue.domain.formats.durations import in_seconds
 from mcp_queue.domain.formats.serialization import format_time
@@ -15,6 +16,8 @@ from mcp_queue.domain.operators.keys import Caller, KeyScope
 
 JSON = "application/json"
 
+#: Where a task is delivered; path and query may hold secrets, so ``redactions`` leave ``origin_of`` it.
+CallbackUrl = Annotated[str | None, Field(description="Without the scope `payloads`, its scheme, host and port alone.")]
 #: A duration, written as a number of seconds.
 Seconds = Annotated[timedelta, WithJsonSchema({"type": "number"})]
 #: JSON from a client or a handler. It is shown as it is: pydantic would refuse what is nested over 255 levels.
@@ -44,18 +47,24 @@ class View(BaseModel):
         return members
 
 
-class TaskContentView(View):
-    """A view that shows what clients and handlers put into a task."""
+class RedactedView(View):
+    """A view that shows some of its members in full only to callers with the scope ``payloads``."""
 
     def visible_to(self, caller: Caller) -> Self:
         """Return what ``caller`` may see; what stands in for the rest does not depend on what is hidden."""
-        if caller.may(KeyScope.PAYLOADS):
-            return self
-        return self.model_copy(update={**self.hidden_content(), "redacted": True})
+        return self if caller.may(KeyScope.PAYLOADS) else self.model_copy(update=self.redactions())
 
-    def hidden_content(self) -> dict[str, object]:
-        """Return the members that hide what is in the task."""
-        return {"payload": None}
+    def redactions(self) -> dict[str, object]:
+        """Return the members that differ for callers without the scope."""
+        return {}
+
+
+class TaskContentView(RedactedView):
+    """A view that shows what clients and handlers put into a task."""
+
+    @override
+    def redactions(self) -> dict[str, object]:
+        return {**super().redactions(), "payload": None, "redacted": True}
 
 
 def optional(description: str | None = None) -> Any:
@@ -65,7 +74,9 @@ def optional(description: str | None = None) -> Any:
 
 def redacted() -> Any:
     """Return the default of the member that says that something is hidden from the caller."""
-    return optional("Present where the key lacks the scope `payloads`: what is in the task is left out then.")
+    return optional(
+        "Present where the key lacks the scope `payloads`: what is in the task is left out then, and a callback URL is cut to its origin."
+    )
 
 
 def answer(view: View, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

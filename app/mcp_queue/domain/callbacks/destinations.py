@@ -32,6 +32,12 @@ def target_of(url: str, name: str | None = None) -> Target | None:
     return Target(name or f"{place.scheme}://{written}:{place.port}", host)
 
 
+def origin_of(url: str | None) -> str | None:
+    """Return scheme, host and port of ``url``, for those who may not see all of it; ``None`` if it leads nowhere."""
+    target = None if url is None else target_of(url)
+    return None if target is None else target.name
+
+
 def canonical_name(written: str) -> str | None:
     """Return the name of the destination that people mean by ``written``: a route's own name, or any URL of it."""
     if "://" not in written:

@@ -1,6 +1,7 @@
 """What callers see of tasks: payloads need a scope of their own, and keys may be bound to queues."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,54 @@ async def test_dead_letter_shows_its_payload_to_the_scope_alone(kit: GatewayKit)
 
     assert (PAYLOAD, "it broke") == (full["payload"], full["failure_reason"])
     assert {**full, "payload": None, "redacted": True} == less
+
+
+HOOK, ORIGIN = f"https://hooks.example/{SECRET}?token={SECRET}", "https://hooks.example:443"
+
+
+async def test_callback_url_is_cut_to_its_origin_without_the_scope(kit: GatewayKit) -> None:
+    """Path and query may hold secrets: in tasks, dead letters and schedules, one by one and in lists."""
+    await stored_with(kit, HOOK)
+
+    for path, member in SHOWN_URLS.items():
+        full, less = [(await ask(kit, key, f"GET {path}")).json() for key in ("see", "read")]
+        assert [HOOK, ORIGIN] == [found(member, answer) for answer in (full, less)], path
+
+
+async def test_callback_url_that_leads_nowhere_is_hidden(kit: GatewayKit) -> None:
+    """Nobody can say which part of it is the host."""
+    await stored_with(kit, f"{SECRET}:/hook")
+
+    for path, member in SHOWN_URLS.items():
+        assert found(member, (await ask(kit, "read", f"GET {path}")).json()) is None, path
+
+
+SHOWN_URLS = {
+    "/v1/tasks": ("tasks", 0, "callback_url"),
+    "/v1/tasks/t1": ("callback_url",),
+    "/v1/queues/tasks/dlq/tasks": ("tasks", 0, "callback_url"),
+    "/v1/queues/tasks/dlq/tasks/t1": ("callback_url",),
+    "/v1/schedules": ("schedules", 0, "task", "callback_url"),
+    "/v1/schedules/nightly": ("task", "callback_url"),
+}
+
+
+async def stored_with(kit: GatewayKit, url: str) -> None:
+    """Remember a task, its dead letter and a schedule, each with a callback URL."""
+    assert kit.harness is not None
+    task = a_task("t1", callback_url=url)
+    await kit.harness.ledger.tasks.record_enqueued([task])
+    await dead_lettered(kit, a_dead_letter(task))
+    new = NewSchedule(cron="0 3 * * *", queue="tasks", task={"type": "echo"})
+    schedule, _ = await kit.scheduling.put("nightly", new)
+    await kit.harness.ledger.schedules.put(replace(schedule, task={**schedule.task, "callback_url": url}))
+
+
+def found(member: tuple[str | int, ...], answer: Any) -> Any:
+    """Return the part of ``answer`` at ``member``."""
+    for step in member:
+        answer = answer[step]
+    return answer
 
 
 @pytest.mark.parametrize("key", ["see", "read", "operate"])

@@ -144,7 +144,7 @@ class DeadLetterRoutes:
         found = await self._dead_letters.list_dead_letters(
             chosen_dead_letters(queue, query), limit=query.limit, cursor=query.cursor
         )
-        return answer(DeadLetterList.of(found, queue))
+        return answer(DeadLetterList.of(found, queue, request.caller))
 
     async def get_dead_letter(self, request: GatewayRequest, queue: QueueName, task_id: TaskId) -> Response:
         """Show one dead letter with its payload and attempts."""

@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
+from mcp_queue.domain.callbacks.destinations import origin_of
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilter, RedriveStatus
 from mcp_queue.domain.dead_letters.reading import (
     DeadLetterDetails,
@@ -13,7 +15,8 @@ from mcp_queue.domain.dead_letters.reading import (
     RedriveOutcome,
     RedriveRefusal,
 )
-from mcp_queue.gateway.answers import AnyJson, TaskContentView, View, optional, redacted
+from mcp_queue.domain.operators.keys import Caller
+from mcp_queue.gateway.answers import AnyJson, CallbackUrl, RedactedView, TaskContentView, View, optional, redacted
 from mcp_queue.gateway.problems import problem_of
 from mcp_queue.gateway.resources.requests import PageQuery
 from mcp_queue.gateway.resources.tasks.schemas import AttemptView
@@ -111,7 +114,7 @@ class DeadLetterSummaryView(View):
         )
 
 
-class DeadLetterView(View):
+class DeadLetterView(RedactedView):
     """A dead letter. If the body of the message is not a task, the members that only a task has are `null`."""
 
     id: str
@@ -126,13 +129,17 @@ class DeadLetterView(View):
     metadata: dict[str, str] | None
     created_at: datetime | None
     max_retries: int | None
-    callback_url: str | None
+    callback_url: CallbackUrl
     group: str | None
 
     @classmethod
     def of(cls, dead_letter: DeadLetter, queue: str) -> Self:
         """Return ``dead_letter`` as clients see it among those of ``queue``."""
         return cls.model_validate(_members(dead_letter, queue))
+
+    @override
+    def redactions(self) -> dict[str, object]:
+        return {**super().redactions(), "callback_url": origin_of(self.callback_url)}
 
 
 class DeadLetterList(View):
@@ -143,9 +150,9 @@ class DeadLetterList(View):
     sampled: bool = optional("Present without a ledger: the list is a sample of the dead-letter queue.")
 
     @classmethod
-    def of(cls, page: DeadLetterPage, queue: str) -> Self:
-        """Return a page of the dead letters of ``queue``."""
-        tasks = [DeadLetterView.of(dead_letter, queue) for dead_letter in page.dead_letters]
+    def of(cls, page: DeadLetterPage, queue: str, caller: Caller) -> Self:
+        """Return a page of the dead letters of ``queue``, as ``caller`` may see them."""
+        tasks = [DeadLetterView.of(dead_letter, queue).visible_to(caller) for dead_letter in page.dead_letters]
         return cls(tasks=tasks, next_cursor=page.next_cursor, sampled=page.sampled)
 
 
@@ -165,9 +172,9 @@ class DeadLetterDetailsView(DeadLetterView, TaskContentView):
         content = {"payload": None, "body": dead_letter.body} if task is None else {"payload": task.payload}
         return cls.model_validate({**_members(dead_letter, queue), **content, "history": details.attempts})
 
-    def hidden_content(self) -> dict[str, object]:
-        """Return no payload and no body."""
-        return {"payload": None, "body": None}
+    @override
+    def redactions(self) -> dict[str, object]:
+        return {**super().redactions(), "body": None}
 
 
 class RefusalView(View):

@@ -3,6 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from typing_extensions import override
+
+from mcp_queue.domain.callbacks.destinations import origin_of
 from mcp_queue.domain.schedules import Misfire
 from mcp_queue.gateway.answers import TaskContentView, View, redacted
 
@@ -21,9 +24,12 @@ class ScheduleView(TaskContentView):
     last_run_at: datetime | None
     redacted: bool = redacted()
 
-    def hidden_content(self) -> dict[str, object]:
-        """Return the task without its payload."""
-        return {"task": {name: value for name, value in self.task.items() if name != "payload"}}
+    @override
+    def redactions(self) -> dict[str, object]:
+        shown = {name: value for name, value in self.task.items() if name != "payload"}
+        if "callback_url" in shown:
+            shown["callback_url"] = origin_of(shown["callback_url"])
+        return {"task": shown, "redacted": True}
 
 
 class ScheduleList(View):

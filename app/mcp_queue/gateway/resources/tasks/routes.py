@@ -64,7 +64,7 @@ class TaskRoutes:
             check_queue(request.caller, query.queue)
         wanted = replace(query.filter(), reached=request.caller.queues)
         found = await self._records.list_tasks(wanted, limit=query.limit, cursor=query.cursor)
-        tasks = [TaskSummaryView.of_record(record) for record in found.items]
+        tasks = [TaskSummaryView.of_record(record).visible_to(request.caller) for record in found.items]
         return answer(TaskList(tasks=tasks, next_cursor=found.next_cursor))
 
     async def get_task(self, request: GatewayRequest, task_id: TaskId) -> Response:

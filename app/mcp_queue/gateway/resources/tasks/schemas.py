@@ -4,12 +4,23 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
+from mcp_queue.domain.callbacks.destinations import origin_of
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
 from mcp_queue.domain.operators.keys import Caller, KeyScope
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import TaskFilter
-from mcp_queue.gateway.answers import AnyJson, Seconds, TaskContentView, View, optional, redacted
+from mcp_queue.gateway.answers import (
+    AnyJson,
+    CallbackUrl,
+    RedactedView,
+    Seconds,
+    TaskContentView,
+    View,
+    optional,
+    redacted,
+)
 from mcp_queue.gateway.resources.requests import PageQuery
 from mcp_queue.services.enqueueing.request import BatchTask, Name, Time, TypeName
 from mcp_queue.services.enqueueing.submission import Enqueued
@@ -46,7 +57,7 @@ class TaskQuery(PageQuery):
         )
 
 
-class TaskSummaryView(View):
+class TaskSummaryView(RedactedView):
     """A task without its payload. Durations are in seconds."""
 
     id: str
@@ -63,13 +74,17 @@ class TaskSummaryView(View):
     visibility_timeout: Annotated[
         Seconds | None, Field(description="The task's own or its queue's; `null` where that is no longer configured.")
     ]
-    callback_url: str | None
+    callback_url: CallbackUrl
     group: str | None
 
     @classmethod
     def of_record(cls, record: TaskRecord) -> Self:
         """Return ``record`` as a list shows it."""
         return cls.model_validate(_summary(record.view.task, record.view.status, record.visibility_timeout))
+
+    @override
+    def redactions(self) -> dict[str, object]:
+        return {**super().redactions(), "callback_url": origin_of(self.callback_url)}
 
 
 class TaskView(TaskSummaryView, TaskContentView):
@@ -153,10 +168,10 @@ class TaskRecordView(TaskSummaryView, TaskContentView):
         anonymous = [dead_letter.model_copy(update={"closed_by": None}) for dead_letter in self.dead_letters]
         return shown.model_copy(update={"dead_letters": anonymous})
 
-    def hidden_content(self) -> dict[str, object]:
-        """Return no payload and no result."""
+    @override
+    def redactions(self) -> dict[str, object]:
         result = None if self.result is None else self.result.model_copy(update={"result": None})
-        return {"payload": None, "result": result}
+        return {**super().redactions(), "result": result}
 
 
 class TaskList(View):
