@@ -14,6 +14,10 @@ from mcp_queue.services.log_context import current_log_fields
 
 LogFormat = Literal["auto", "json", "text"]
 
+#: Most characters of a message, of a field and of one exception; a chain of exceptions may have eight times as many.
+MAX_TEXT = 8 * 1024
+_MAX_TRACEBACK = 8 * MAX_TEXT
+
 
 def configure_logging(level: str, style: LogFormat, stream: TextIO, packages: Sequence[str] = ("mcp_queue",)) -> None:
     """Write the log lines of the whole process to ``stream``, replacing earlier handlers.
@@ -47,7 +51,7 @@ class JsonFormatter(logging.Formatter):
             "ts": _moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _shortened(record.getMessage()),
             **_fields(record),
         }
         exception = _exception(record)
@@ -62,7 +66,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and the lines of its traceback."""
         fields = "".join(f" {name}={_quoted(str(value))}" for name, value in _fields(record).items())
-        line = f"{_moment(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{fields}"
+        line = (
+            f"{_moment(record)} {record.levelname.lower():<7} {record.name}: {_shortened(record.getMessage())}{fields}"
+        )
         exception = _exception(record) or ""
         # Indented, so that no line of an error's text looks like a log line.
         return "\n".join([_visible(line), *(f"    {_visible(part)}" for part in exception.splitlines())])
@@ -74,6 +80,7 @@ def _moment(record: logging.LogRecord) -> str:
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     fields = {**current_log_fields(), **dict(_extra(record))}
+    fields = {name: _shortened(value) if isinstance(value, str) else value for name, value in fields.items()}
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         fields["trace_id"] = trace.format_trace_id(span.trace_id)
@@ -91,7 +98,16 @@ def _extra(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 def _exception(record: logging.LogRecord) -> str | None:
     if record.exc_info is None or record.exc_info[1] is None:
         return record.stack_info
-    return "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
+    parts = traceback.TracebackException.from_exception(record.exc_info[1]).format()
+    return _shortened("".join(map(_shortened, parts)), _MAX_TRACEBACK).rstrip("\n")
+
+
+def _shortened(text: str, limit: int = MAX_TEXT) -> str:
+    """Return the beginning and the end of ``text``: an exception may quote a whole payload."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}… {len(text) - 2 * half} characters …{text[-half:]}"
 
 
 # Control characters move a terminal's cursor; some others end a line or reverse its direction.

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from mcp_queue.services.log_context import log_fields
-from mcp_queue.telemetry.logs import LogFormat, configure_logging
+from mcp_queue.telemetry.logs import MAX_TEXT, LogFormat, configure_logging
 
 logger = logging.getLogger("mcp_queue.test")
 
@@ -159,3 +159,33 @@ def test_an_unknown_level_is_refused() -> None:
     """By name."""
     with pytest.raises(ValueError, match="LOUD"):
         configured(level="loud")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_texts_are_cut_before_they_are_logged(style: LogFormat) -> None:
+    """An exception may quote a whole payload; its type and both ends of its text remain."""
+    stream, huge = configured(style), "\0" * 1_000_000
+    try:
+        try:
+            raise ValueError("first " + huge)
+        except ValueError as error:
+            raise KeyError("begins " + huge + " ends") from error
+    except KeyError:
+        logger.exception("a message %s", huge, extra={"field": huge})
+
+    written = stream.getvalue()
+    assert len(written) < 1_000_000
+    assert all(part in written for part in ("ValueError: first", "KeyError: 'begins", "ends'", "characters"))
+
+
+def test_a_chain_of_exceptions_is_cut_too() -> None:
+    """Each of them quotes something."""
+    stream, error = configured(), ValueError("first")
+    for _ in range(100):
+        following = ValueError("x" * MAX_TEXT)
+        following.__cause__ = error
+        error = following
+
+    logger.error("failed", exc_info=error)
+
+    assert len(stream.getvalue()) < 100_000

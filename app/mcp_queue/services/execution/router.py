@@ -210,12 +210,22 @@ def _own(task: Task) -> Task:
 
 
 async def _called(call: Callable[[], Any], *, is_async: bool) -> Any:
+    runner = asyncio.current_task()
     try:
         return await call() if is_async else await _in_thread(call)
-    except (Exception, asyncio.CancelledError, GeneratorExit):
+    except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:  # beyond this, it would end the process and every other task in it
+        if isinstance(error, GeneratorExit) and not _runs(runner):
+            raise  # not the handler's: this coroutine is being closed
         raise RetryableError(describe(error)) from error
+
+
+def _runs(task: "asyncio.Task[Any] | None") -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
 
 
 async def _in_thread(call: Callable[[], Any]) -> Any:

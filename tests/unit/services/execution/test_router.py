@@ -128,7 +128,7 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(3), Panic(3)], ids=lambda error: type(error).__name__
+    "error", [SystemExit(3), KeyboardInterrupt(3), GeneratorExit(3), Panic(3)], ids=lambda error: type(error).__name__
 )
 async def test_a_handler_cannot_end_the_process(error: BaseException) -> None:
     """Whatever its function raises is a failure of that attempt, in a task of the loop's own too."""
