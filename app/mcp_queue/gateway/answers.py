@@ -74,9 +74,7 @@ def optional(description: str | None = None) -> Any:
 
 def redacted() -> Any:
     """Return the default of the member that says that something is hidden from the caller."""
-    return optional(
-        "Present where the key lacks the scope `payloads`: what is in the task is left out then, and a callback URL is cut to its origin."
-    )
+    return optional("Present where the key lacks the scope `payloads`: what is in the task is left out then.")
 
 
 def answer(view: View, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

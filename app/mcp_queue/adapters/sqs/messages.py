@@ -94,14 +94,17 @@ def task_dead_letter(
 
 
 def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: SqsDelivery, spec: QueueSpec) -> SqsMessage:
-    """Return the message of ``delivery`` as a dead letter, with its notes beside the unchanged body."""
+    """Return the message of ``delivery`` as a dead letter, with its notes beside the body.
+
+    The body is unchanged but for characters that SQS refuses, which only an emulator delivers.
+    """
     reason = limits.clean(dead_letter.reason) or "unknown"
     written = failure_notes(reason, dead_letter.failed_at, dead_letter.original_queue)
     notes = {name: _text(value) for name, value in written.items()}
     kept = [(name, _sendable(value)) for name, value in delivery.wire.attributes.items() if name not in notes]
     attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
     return SqsMessage(
-        body=delivery.wire.body,
+        body=limits.clean(delivery.wire.body),
         attributes=attributes,
         group=limits.valid_id(spec.group_of(delivery.group)),
         deduplication_id=limits.deduplication_id(delivery.message_id) if spec.fifo else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_queue.adapters.sqs.messages import own
+from mcp_queue.adapters.sqs.messages import SqsDelivery, own
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
@@ -315,6 +315,22 @@ class TestDeadLetters:
         attributes = sent(world)[-1]["MessageAttributes"]
         assert 10 == len(attributes)
         assert "bad \ufffd" == attributes["failure_reason"]["StringValue"]
+
+    @pytest.mark.parametrize("character", ["\x00", "\ufffe", "\ud800"])
+    async def test_poison_with_characters_that_sqs_refuses_is_dead_lettered(self, character: str) -> None:
+        """An emulator lets another client send them; SQS does not, so they are replaced."""
+        world = StrictWorld()
+        queue = await world.queue()
+        await world.put("work", "<task/>")
+        delivery = await take(queue)
+        assert isinstance(delivery, SqsDelivery)
+        delivery.wire = replace(delivery.wire, body=f"<{character}>")
+
+        await queue.dead_letter(
+            delivery, DeadLetterMessage(task=None, reason="no JSON", failed_at=START, original_queue="work")
+        )
+
+        assert ["<\ufffd>"] == world.sqs.bodies("dlq")
 
     async def test_a_task_that_does_not_fit_with_its_reason_goes_as_it_came(self) -> None:
         """Its reason stands in attributes."""
