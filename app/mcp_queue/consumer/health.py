@@ -1,12 +1,11 @@
-"""Serves the consumer's liveness, readiness and metrics over HTTP."""
+"""The consumer's liveness, readiness and metrics, as an ASGI application."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-
-from aiohttp import web
+from typing import Any, TypeAlias
 
 from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.domain.errors import QueueError
@@ -58,48 +57,38 @@ async def _ping(queue: Queue) -> bool:
     return True
 
 
-@contextlib.asynccontextmanager
-async def serving(
-    host: str, port: int, readiness: ConsumerReadiness, render_metrics: Callable[[], tuple[bytes, str]]
-) -> AsyncIterator[int]:
-    """Serve while the context is open; yield the port, which is a free one where ``port`` is 0.
+_Message: TypeAlias = MutableMapping[str, Any]
+_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
+_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
+_Answer: TypeAlias = tuple[int, str, bytes]  # status, media type, body
 
-    Raises:
-        OSError: the address cannot be bound.
-
-    """
-    app = web.Application()
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", _readyz(readiness))
-    app.router.add_get("/metrics", _metrics(render_metrics))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+_JSON = "application/json"
 
 
-async def _healthz(_request: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+class HealthApp:
+    """Answers GET and HEAD of ``/healthz``, ``/readyz`` and ``/metrics``."""
 
+    def __init__(self, readiness: ConsumerReadiness, render_metrics: Callable[[], tuple[bytes, str]]) -> None:
+        """Return the metrics that ``render_metrics`` returns, with their media type."""
+        self._readiness = readiness
+        self._render_metrics = render_metrics
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+    async def __call__(self, scope: _Message, _receive: _Receive, send: _Send) -> None:
+        """Answer one HTTP request."""
+        status, media_type, body = await self._answer(scope["method"], scope["path"])
+        headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-
-def _readyz(readiness: ConsumerReadiness) -> Handler:
-    async def handle(_request: web.Request) -> web.Response:
-        ready, body = await readiness.check()
-        return web.json_response(body, status=200 if ready else 503)
-
-    return handle
-
-
-def _metrics(render: Callable[[], tuple[bytes, str]]) -> Handler:
-    async def handle(_request: web.Request) -> web.Response:
-        body, content_type = render()
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    return handle
+    async def _answer(self, method: str, path: str) -> _Answer:
+        if path not in {"/healthz", "/readyz", "/metrics"}:
+            return 404, _JSON, b'{"detail": "there is nothing at this path"}'
+        if method not in {"GET", "HEAD"}:
+            return 405, _JSON, b'{"detail": "use GET"}'
+        if path == "/metrics":
+            body, media_type = self._render_metrics()
+            return 200, media_type, body
+        if path == "/healthz":
+            return 200, _JSON, b'{"status": "ok"}'
+        ready, checks = await self._readiness.check()
+        return 200 if ready else 503, _JSON, json.dumps(checks).encode()

@@ -19,6 +19,7 @@ QueueError
 │   ├── QueueFullError
 │   ├── RateLimitedError
 │   ├── OverloadedError
+│   ├── ResourcesExhaustedError
 │   └── BackendUnavailableError
 │       └── LedgerUnavailableError
 ├── NotSupportedError           this set-up cannot do that
@@ -163,6 +164,17 @@ class RateLimitedError(TryLaterError):
 
 class OverloadedError(TryLaterError):
     """Too much is under way at once."""
+
+
+class ResourcesExhaustedError(TryLaterError):
+    """This process lacks memory, file descriptors or another resource of its own at the moment.
+
+    An attempt that ends with it is deferred: it says nothing about the task or its destination, and is not counted.
+    """
+
+    def __init__(self, message: str | None = None, retry_after: timedelta = timedelta(seconds=5)) -> None:
+        """Say how long to wait before the next try."""
+        super().__init__(message, retry_after)
 
 
 class BackendUnavailableError(TryLaterError):

@@ -42,6 +42,7 @@ class CallbackSender(Protocol):
             CallbackFailedError: 408, 425, 429, 5xx, time-out or no connection; ``delay`` is its ``Retry-After``.
             CallbackRejectedError: any other status; redirects are never followed.
             RefusedAddressError: the address is not one that this service may call.
+            ResourcesExhaustedError: this process has no resources for a call at the moment.
 
         """
         ...

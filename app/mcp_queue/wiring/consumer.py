@@ -19,7 +19,7 @@ from mcp_queue.consumer.background import share_destinations, watch_cancels, wat
 from mcp_queue.consumer.call_limits import DestinationRegistry
 from mcp_queue.consumer.dead_letter_processor import DeadLetterProcessor
 from mcp_queue.consumer.deferrals import Deferrals
-from mcp_queue.consumer.health import ConsumerReadiness, serving
+from mcp_queue.consumer.health import ConsumerReadiness, HealthApp
 from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.visibility import VisibilityExtender
@@ -43,6 +43,7 @@ from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.telemetry.tracing import Tracing, tracing
 from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
+from mcp_queue.wiring.ports import allow_connections, serving_port
 from mcp_queue.wiring.process import Signals, exit_immediately, freeze_startup_objects, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
 from mcp_queue.wiring.shared_services import (
@@ -65,6 +66,7 @@ async def run_consumer(settings: Settings) -> None:
 
     """
     start_logging(settings)
+    allow_connections()
     clock, signals = SystemClock(), Signals()
     router = load_router(settings.handlers)
     metrics = PrometheusMetrics(known_types(settings, router), known_destinations(settings))
@@ -95,7 +97,7 @@ async def run_consumer(settings: Settings) -> None:
         # A second signal must not cut short what the ledger still has to write.
         until_all_is_closed.enter_context(signals.heard())
         async with (
-            serving(settings.consumer.host, settings.consumer.port, readiness, metrics.render),
+            serving_port(HealthApp(readiness, metrics.render), settings.consumer.host, settings.consumer.port),
             extender.running(pool.lose),
             running(jobs, clock),
             _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,

@@ -25,9 +25,10 @@ from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, build_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
+from mcp_queue.wiring.ports import allow_connections
 from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
 from mcp_queue.wiring.queues import Queues, open_queues
-from mcp_queue.wiring.serving import KeyReader, Server, raise_open_file_limit, reloading_keys, serving_metrics_port
+from mcp_queue.wiring.serving import KeyReader, Server, reloading_keys, serving_metrics_port
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, ledger_jobs, opened_ledger
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
 
     """
     start_logging(settings)
-    raise_open_file_limit()
+    max_connections = allow_connections()
     if keys is None:
         logger.warning("no API key is asked for: whoever reaches %s may do everything", settings.gateway.host)
     authenticator = Authenticator(
@@ -138,4 +139,4 @@ async def run_gateway(settings: Settings, keys: Sequence[ApiKey] | None, reread:
         # uvicorn raises the signal once more when it has drained: heard here, it does not end the process by itself.
         with signals.heard(), reloading_keys(authenticator, reread):
             async with serving_metrics_port(create_service_app(parts) if apart else None, settings):
-                await Server(app, settings, parts.readiness).serve_until(signals.stop)
+                await Server(app, settings, parts.readiness, max_connections).serve_until(signals.stop)

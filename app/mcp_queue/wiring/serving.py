@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
@@ -18,8 +16,8 @@ from mcp_queue.domain.operators.keys import ApiKey
 from mcp_queue.gateway.resources.service.readiness import GatewayReadiness
 from mcp_queue.gateway.server.auth import Authenticator
 from mcp_queue.gateway.server.connection_limits import GuardedProtocol
+from mcp_queue.wiring.ports import AsgiApp, limited, server_config, serving_port
 
-_App = Callable[..., Awaitable[None]]  # ASGI
 #: Reads the configuration again and returns its keys; raises ``ConfigError`` if it holds a mistake.
 KeyReader = Callable[[], Sequence[ApiKey] | None]
 
@@ -29,8 +27,12 @@ logger = logging.getLogger(__name__)
 class Server(uvicorn.Server):
     """Reports that it is draining as soon as the signal arrives, before it stops accepting connections."""
 
-    def __init__(self, app: _App, settings: Settings, readiness: GatewayReadiness) -> None:
-        super().__init__(_config(app, settings))
+    def __init__(
+        self, app: AsgiApp, settings: Settings, readiness: GatewayReadiness, max_connections: int | None = None
+    ) -> None:
+        gateway, grace = settings.gateway, int(settings.shutdown_grace.total_seconds()) or 1
+        protocol = limited(max_connections or GuardedProtocol.max_connections)
+        super().__init__(server_config(app, gateway.host, gateway.port, protocol=protocol, grace_seconds=grace))
         self._readiness = readiness
 
     @override
@@ -51,60 +53,20 @@ class Server(uvicorn.Server):
         self._readiness.draining = self.should_exit = True
 
 
-class _MetricsServer(uvicorn.Server):
-    """A server without signal handlers: the main server has them."""
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
-async def serving_metrics_port(app: _App | None, settings: Settings) -> AsyncIterator[None]:
+async def serving_metrics_port(app: AsgiApp | None, settings: Settings) -> AsyncIterator[None]:
     """Serve ``app``, if there is one, on ``GATEWAY_METRICS_PORT`` while the context is open.
 
     Raises:
         OSError: the address cannot be bound.
 
     """
-    if app is None:
+    port = settings.gateway.metrics_port
+    if app is None or port is None:
         yield
         return
-    host, port = settings.gateway.host, settings.gateway.metrics_port
-    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        server = _MetricsServer(_config(app, settings))
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            await serving
-
-
-def _config(app: _App, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=settings.gateway.host,
-        port=settings.gateway.port,
-        http=GuardedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace.total_seconds()) or 1,
-    )
-
-
-def raise_open_file_limit() -> None:
-    """Raise the limit of open files to twice the limit of connections, as far as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * GuardedProtocol.max_connections
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    async with serving_port(app, settings.gateway.host, port):
+        yield
 
 
 @contextlib.contextmanager

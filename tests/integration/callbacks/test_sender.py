@@ -1,14 +1,18 @@
 """Callbacks to a real receiver: what arrives, and what each answer means."""
 
 import asyncio
+import contextlib
 import gzip
+import os
+import resource
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
-from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError
+from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, ResourcesExhaustedError
 from mcp_queue.ports import CallbackResponse
 from mcp_queue.testing import FakeClock
 from tests.support.http.callbacks import LOOPBACK, Names, a_request
@@ -301,3 +305,39 @@ async def test_a_failure_names_no_address(clock: FakeClock, outcomes: CountingMe
             await sender.send(a_request(f"http://hooks.example:{port}/"))
 
     assert "127.0.0.9" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reused", [False, True])
+async def test_a_process_without_descriptors_puts_the_call_off(
+    sender: AiohttpCallbackSender, receiver: Receiver, outcomes: CountingMetrics, *, reused: bool
+) -> None:
+    """Nothing is wrong with the destination, nor with the task; a connection that is open still serves."""
+    if reused:
+        await sender.send(a_request(receiver.url()))
+        outcomes.callbacks.clear()
+
+    with no_descriptor_left():
+        if reused:
+            await sender.send(a_request(receiver.url()))
+        else:
+            with pytest.raises(ResourcesExhaustedError):
+                await sender.send(a_request(receiver.url()))
+
+    assert Counter({"ok" if reused else "deferred": 1}) == outcomes.callbacks
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

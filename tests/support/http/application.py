@@ -106,8 +106,8 @@ class _Exchange:
 class RunningServer:
     """A uvicorn server in this event loop."""
 
-    def __init__(self, server: uvicorn.Server, port: int) -> None:
-        """Be made by ``serving``."""
+    def __init__(self, port: int, server: uvicorn.Server | None = None) -> None:
+        """Listen on ``port``; ``server`` is what ``serving`` runs."""
         self._server = server
         self.port = port
 
@@ -118,6 +118,7 @@ class RunningServer:
 
     def stop(self) -> None:
         """Ask it to stop, as a signal would."""
+        assert self._server is not None, "only what serving runs can be stopped"
         self._server.should_exit = True
 
 
@@ -131,7 +132,7 @@ async def serving(app: ASGIApp, protocol: type[GuardedProtocol] = GuardedProtoco
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield RunningServer(server, listener.getsockname()[1])
+            yield RunningServer(listener.getsockname()[1], server)
         finally:
             server.should_exit = True
             async with asyncio.timeout(PATIENCE):

@@ -5,16 +5,19 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from mcp_queue.domain.delivery import Requeued
 from mcp_queue.domain.errors import (
     BackendUnavailableError,
     CallbackRejectedError,
     InvalidPayloadError,
+    ResourcesExhaustedError,
     RetryableError,
     UnknownTaskTypeError,
     VisibilityTimeoutError,
 )
-from mcp_queue.domain.queues import FailurePolicy, QueueTraits
+from mcp_queue.domain.queues import FailurePolicy, QueueSpec, QueueTraits
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Admission
 from tests.support.consumer import KitFactory, forever, succeed
@@ -126,6 +129,27 @@ async def test_any_other_exception_of_a_handler_is_retried(consumer: KitFactory)
 
     assert [TaskStatus.RETRYING, TaskStatus.RETRYING, TaskStatus.COMPLETED] == kit.metrics.statuses
     assert ["KeyError: 'x'", "SystemExit: 3", None] == [record.error for record in kit.log.records]
+
+
+@pytest.mark.parametrize(("spec", "group"), [(standard("tasks"), None), (fifo("tasks"), "g")])
+async def test_an_attempt_without_resources_is_deferred_and_not_counted(
+    consumer: KitFactory, spec: QueueSpec, group: str | None
+) -> None:
+    """What this process lacks is no fault of the task: it waits, and its attempts are still all there."""
+    errors = [ResourcesExhaustedError() for _ in range(5)]
+
+    async def lack(task: Task) -> JsonValue:
+        if errors:
+            raise errors.pop(0)
+        return task.payload
+
+    kit = await consumer(lack, specs=[spec])
+    await kit.enqueue(kit.task(max_retries=0, group=group))
+    await kit.pass_time(60)
+
+    assert [TaskStatus.COMPLETED] == kit.metrics.statuses
+    assert [TaskStatus.QUEUED] * 5 + [TaskStatus.COMPLETED] == [record.status for record in kit.log.records]
+    assert {1} == {record.attempt for record in kit.log.records}
 
 
 async def test_a_delay_that_the_failure_asks_for_replaces_the_backoff(consumer: KitFactory) -> None:

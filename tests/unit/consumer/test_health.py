@@ -7,9 +7,10 @@ import aiohttp
 import pytest
 
 from mcp_queue.consumer import health
-from mcp_queue.consumer.health import ConsumerReadiness, serving
+from mcp_queue.consumer.health import ConsumerReadiness, HealthApp
 from mcp_queue.domain.errors import BackendUnavailableError
 from tests.support.consumer import ConsumerKit, make_kit, succeed
+from tests.support.http.application import serving
 from tests.support.tasks import standard
 
 
@@ -28,8 +29,8 @@ def readiness(kit: ConsumerKit) -> ConsumerReadiness:
 @pytest.fixture
 async def base(readiness: ConsumerReadiness) -> AsyncIterator[str]:
     """Return the address of a running server."""
-    async with serving("127.0.0.1", 0, readiness, lambda: (b"metric 1\n", "text/plain; version=0.0.4")) as port:
-        yield f"http://127.0.0.1:{port}"
+    async with serving(HealthApp(readiness, lambda: (b"metric 1\n", "text/plain; version=0.0.4"))) as server:
+        yield server.url
 
 
 async def get(url: str) -> tuple[int, str]:
@@ -41,6 +42,15 @@ async def get(url: str) -> tuple[int, str]:
 async def test_a_live_process_answers(base: str) -> None:
     """Liveness asks nothing but the process itself."""
     assert await get(f"{base}/healthz") == (200, '{"status": "ok"}')
+
+
+async def test_nothing_else_is_served(base: str) -> None:
+    """Other paths are not there, and nothing is changed from here."""
+    assert (await get(f"{base}/other"))[0] == 404
+    async with aiohttp.ClientSession() as session, session.post(f"{base}/healthz") as response:
+        assert response.status == 405
+    async with aiohttp.ClientSession() as session, session.head(f"{base}/healthz") as response:
+        assert (response.status, await response.read()) == (200, b"")
 
 
 async def test_metrics_are_served_as_rendered(base: str) -> None:

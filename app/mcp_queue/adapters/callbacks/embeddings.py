@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, retry_after, succeeded
 from mcp_queue.adapters.callbacks.connections import GuardedConnector
-from mcp_queue.domain.errors import MalformedJsonError, PermanentError, RetryableError
+from mcp_queue.adapters.callbacks.resources import lacks_resources
+from mcp_queue.domain.errors import MalformedJsonError, PermanentError, ResourcesExhaustedError, RetryableError
 from mcp_queue.domain.formats.strict_json import dumps, loads
 from mcp_queue.ports import Clock, Embedding, EmbeddingClient
 
@@ -66,7 +67,9 @@ class OpenAIEmbeddings(EmbeddingClient):
         except TimeoutError as error:
             message = f"the embeddings endpoint did not answer within {self._timeout.total_seconds():g} s"
             raise RetryableError(message) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, MemoryError) as error:
+            if lacks_resources(error):
+                raise ResourcesExhaustedError("no file descriptor or memory is left for an embedding") from error
             raise RetryableError("the embeddings endpoint could not be reached, or broke off") from error
         return _embedding(answer, model)
 

@@ -17,9 +17,15 @@ from yarl import URL
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, media_type, retry_after, succeeded
 from mcp_queue.adapters.callbacks.connections import GuardedConnector, InterimFloodError, UnreadableHeadersError
 from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
+from mcp_queue.adapters.callbacks.resources import lacks_resources
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_url
-from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, RefusedAddressError
+from mcp_queue.domain.errors import (
+    CallbackFailedError,
+    CallbackRejectedError,
+    RefusedAddressError,
+    ResourcesExhaustedError,
+)
 from mcp_queue.ports import CallbackRequest, CallbackResponse, CallbackSender, Clock
 
 #: How much of an answer is read, in bytes.
@@ -38,7 +44,7 @@ class CallbackMetrics(Protocol):
     """What is counted of callbacks."""
 
     def callback(self, outcome: str) -> None:
-        """Count a callback: ``ok``, ``retryable``, ``rejected`` or ``refused``."""
+        """Count a callback: ``ok``, ``retryable``, ``rejected``, ``refused`` or ``deferred``."""
         ...
 
 
@@ -121,6 +127,9 @@ class AiohttpCallbackSender(CallbackSender):
         except RefusedAddressError:
             self._metrics.callback("refused")
             raise
+        except ResourcesExhaustedError:
+            self._metrics.callback("deferred")
+            raise
         self._metrics.callback("ok")
         return response
 
@@ -145,7 +154,9 @@ class AiohttpCallbackSender(CallbackSender):
             if succeeded(error.status):
                 return CallbackResponse(status=error.status, content_type=media_type(None), body=b"")
             raise self._refused(error.status, None) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, MemoryError) as error:
+            if lacks_resources(error):
+                raise ResourcesExhaustedError("no file descriptor or memory is left for a callback") from error
             raise _translated(error, request.timeout) from error
 
     def _headers(self, request: CallbackRequest) -> dict[str, str]:

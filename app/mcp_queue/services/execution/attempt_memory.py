@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from mcp_queue.domain.task import TaskStatus
 from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, ExecutionLog
 
 #: How many tasks are remembered; beyond it the one that ran longest ago is forgotten and counts from 1 again.
@@ -27,8 +28,11 @@ class ExecutionMemory(ExecutionLog):
 
     @override
     async def record(self, attempt: AttemptRecord) -> None:
+        key = (attempt.task.id, attempt.task.redrive_count)
         if attempt.status.ended:
-            self._executions.pop((attempt.task.id, attempt.task.redrive_count), None)
+            self._executions.pop(key, None)
+        elif attempt.status is TaskStatus.QUEUED and key in self._executions:
+            self._executions[key] = attempt.attempt - 1  # that execution does not count
 
     def _count(self, start: AttemptStart) -> int:
         if start.counts_itself:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Protocol, assert_never
 
-from mcp_queue.domain.errors import AttemptTimeoutError, RetryableError, TaskFailedError
+from mcp_queue.domain.errors import AttemptTimeoutError, ResourcesExhaustedError, RetryableError, TaskFailedError
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.ports import Clock, Metrics, Span, Tracer
 from mcp_queue.services.execution.admission import Attempt, Disposition, Received
@@ -110,6 +110,10 @@ class AttemptRunner:
             span.failed(error)
         if isinstance(outcome, asyncio.CancelledError):
             return await self._stopped(attempt, holder)
+        if isinstance(outcome, ResourcesExhaustedError):
+            logger.warning("attempt deferred: %s", outcome, extra=attempt.delivery.log_fields)
+            await self._settlement.defer_attempt(attempt, outcome.retry_after)
+            return False
         if isinstance(outcome, BaseException):
             return await self._settlement.fail(attempt, outcome)
         return await self._settlement.succeed(attempt, outcome)
@@ -129,7 +133,7 @@ class AttemptRunner:
             task.uncancel()
             return error
         except (Exception, SystemExit) as error:  # a handler may raise anything; none of it may stop the loop
-            if not isinstance(error, TaskFailedError):
+            if not isinstance(error, TaskFailedError | ResourcesExhaustedError):
                 extra = {**attempt.delivery.log_fields, "attempt": attempt.number}
                 logger.warning("handler raised", exc_info=error, extra=extra)
             return error

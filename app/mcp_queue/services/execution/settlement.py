@@ -136,6 +136,13 @@ class Settlement:
         else:
             await self._requeue(received, "defer", Retry(task, delay))
 
+    async def defer_attempt(self, attempt: Attempt, delay: timedelta) -> None:
+        """Let a task whose attempt could not begin run later, and remember that it waits again."""
+        if self._withdrawn(attempt.task, attempt.delivery):
+            await self.end(attempt, TaskStatus.CANCELED, _PURGED)
+        elif await self._requeue(attempt.received, "defer", Retry(attempt.task, delay)) is not None:
+            await self._record(attempt, TaskStatus.QUEUED)
+
     async def release(self, received: Received) -> bool:
         """Give a delivery back unprocessed; return false where the lease was lost, which gives it back too."""
         return await self._settle(received.delivery, "release", lambda: received.queue.release(received.delivery))
