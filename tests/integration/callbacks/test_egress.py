@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
+from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup
 from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.domain.callbacks.addresses import EgressPolicy
 from mcp_queue.domain.errors import CallbackFailedError, RefusedAddressError
@@ -149,16 +149,6 @@ async def test_a_name_without_an_address_is_a_failed_connection(lookup: Lookup) 
     async with opened(lookup) as sender:
         with pytest.raises(CallbackFailedError, match="host name could not be resolved"):
             await sender.send(a_request("http://nowhere.example/"))
-
-
-async def test_the_systems_resolver_knows_this_machine() -> None:
-    """And names that do not exist are an error of the operating system."""
-    lookup = SystemLookup(threads=1)
-
-    assert "127.0.0.1" in await lookup("localhost")
-    with pytest.raises(OSError, match=r".+"):
-        await lookup("no such name")
-    lookup.close()
 
 
 async def test_names_resolve_side_by_side() -> None:

@@ -1,12 +1,8 @@
 """Callbacks to a real receiver: what arrives, and what each answer means."""
 
 import asyncio
-import contextlib
 import gzip
-import os
-import resource
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,6 +11,7 @@ from mcp_queue.adapters.callbacks.sender import AiohttpCallbackSender
 from mcp_queue.domain.errors import CallbackFailedError, CallbackRejectedError, ResourcesExhaustedError
 from mcp_queue.ports import CallbackResponse
 from mcp_queue.testing import FakeClock
+from tests.support.descriptors import no_descriptor_left
 from tests.support.http.callbacks import LOOPBACK, Names, a_request
 from tests.support.http.receiver import Answer, Receiver
 from tests.support.metrics import CountingMetrics
@@ -324,20 +321,3 @@ async def test_a_process_without_descriptors_puts_the_call_off(
                 await sender.send(a_request(receiver.url()))
 
     assert Counter({"ok" if reused else "deferred": 1}) == outcomes.callbacks
-
-
-@contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Let this process open nothing more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    taken: list[int] = []
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        yield
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

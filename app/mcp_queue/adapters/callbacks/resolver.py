@@ -3,11 +3,8 @@
 The connection goes to exactly these, so that no second look-up can answer differently.
 """
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from ipaddress import ip_address
 from typing import TypeAlias
 
@@ -61,25 +58,3 @@ class CheckedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing: the lookup belongs to its creator."""
-
-
-class SystemLookup:
-    """The operating system's resolver, in threads of its own.
-
-    The loop's shared threads are few, and a client may name a host whose name server takes its time.
-    """
-
-    def __init__(self, threads: int = 32) -> None:
-        """Let at most ``threads`` look-ups run at once."""
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lookup")
-
-    async def __call__(self, host: str) -> list[str]:
-        """Return the addresses of ``host``."""
-        # As bytes, since Python would apply its own rules for international names to text.
-        look_up = partial(socket.getaddrinfo, host.encode("ascii"), None, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return [str(address[0]) for *_, address in found]
-
-    def close(self) -> None:
-        """Let look-ups under way end by themselves."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -16,7 +16,8 @@ from yarl import URL
 
 from mcp_queue.adapters.callbacks.answers import may_succeed_later, media_type, retry_after, succeeded
 from mcp_queue.adapters.callbacks.connections import GuardedConnector, InterimFloodError, UnreadableHeadersError
-from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup, SystemLookup
+from mcp_queue.adapters.callbacks.lookup import DnsLookup
+from mcp_queue.adapters.callbacks.resolver import CheckedResolver, Lookup
 from mcp_queue.adapters.callbacks.resources import lacks_resources
 from mcp_queue.adapters.callbacks.signing import CallbackSigner
 from mcp_queue.domain.callbacks.addresses import Destination, EgressPolicy, check_url
@@ -67,8 +68,8 @@ class AiohttpCallbackSender(CallbackSender):
     ) -> None:
         """Sign with ``secrets`` what names none of its own.
 
-        ``connect_timeout`` covers resolving, connecting and the TLS handshake; ``tls`` and ``lookup`` stand for the
-        system's certificates and resolver where they are ``None``.
+        ``connect_timeout`` covers resolving, connecting and the TLS handshake; ``tls`` and ``lookup`` replace
+        the system's certificates and its name servers.
 
         Raises:
             ValueError: one of ``secrets`` is no signing secret.
@@ -81,8 +82,8 @@ class AiohttpCallbackSender(CallbackSender):
         self._signers: dict[tuple[str, ...], CallbackSigner] = {}
         self._connect_timeout = connect_timeout
         self._tls = tls
-        self._system_lookup = SystemLookup()
-        self._lookup = lookup or self._system_lookup
+        self._dns = DnsLookup(clock)
+        self._lookup = lookup or self._dns
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,7 +112,7 @@ class AiohttpCallbackSender(CallbackSender):
     ) -> None:
         if self._session is not None:
             await self._session.close()
-        self._system_lookup.close()
+        await self._dns.close()
 
     @override
     async def send(self, request: CallbackRequest) -> CallbackResponse:
