@@ -41,6 +41,7 @@ MEDIA_TYPE = "application/problem+json"
 #: The codes that callers may rely on, and the HTTP status of each.
 STATUSES: Mapping[str, int] = {
     "malformed_json": 400,
+    "malformed_request": 400,
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
@@ -152,15 +153,17 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def response_to(error: Exception, trace_id: str) -> Response:
-    """Return the answer to a request that failed with ``error``.
+    """Return the answer to a request that failed with ``error``."""
+    return render(problem_or_logged(error, trace_id), trace_id)
 
-    An unexpected error is logged under ``trace_id``, and the answer does not describe it.
-    """
+
+def problem_or_logged(error: Exception, trace_id: str) -> Problem:
+    """Return what the answer says about ``error``; an unexpected one is logged under ``trace_id`` and not described."""
     problem = problem_of(error)
-    if problem is None:
-        logger.error("unexpected failure of a request", exc_info=error, extra={"trace_id": trace_id})
-        problem = Problem(code="internal_error", detail="Something went wrong here. The trace id finds it.")
-    return render(problem, trace_id)
+    if problem is not None:
+        return problem
+    logger.error("unexpected failure of a request", exc_info=error, extra={"trace_id": trace_id})
+    return Problem(code="internal_error", detail="Something went wrong here. The trace id finds it.")
 
 
 def render(problem: Problem, trace_id: str) -> Response:

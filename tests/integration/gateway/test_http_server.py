@@ -222,6 +222,36 @@ async def test_closing_does_not_wait_for_a_client_that_reads_nothing() -> None:
             await lost.wait()
 
 
+@pytest.mark.parametrize(
+    ("lines", "refusal"),
+    [
+        ("Host: a\r\nHost: b", (400, "malformed_request")),
+        ("Host: a\r\nTransfer-Encoding: gzip, chunked", (501, "not_supported")),
+        ("Host: a\r\nTransfer-Encoding: chunked, gzip", (400, "malformed_request")),
+        ("Host: a\r\nContent-Length: 3\r\nContent-Length: 4", (400, "malformed_request")),
+        ("no colon", (400, "malformed_request")),
+    ],
+)
+async def test_wrong_head_is_answered_with_a_problem(lines: str, refusal: tuple[int, str]) -> None:
+    """Whether the parser refuses it or the gateway itself."""
+    async with serving(GatewayKit().app) as server, connected(server) as client:
+        await client.send(f"POST {TASKS} HTTP/1.1\r\n{lines}\r\nContent-Type: application/json\r\n\r\n".encode())
+        answer = await client.answer()
+        assert refusal == (answer.status, answer.json()["code"])
+        assert "application/problem+json" == answer.headers["content-type"]
+        if "Host: b" not in lines:
+            assert "close" == answer.headers["connection"]
+            assert await client.closed()
+
+
+async def test_bytes_behind_a_request_get_no_answer_before_its_own() -> None:
+    """The client would take the problem of the second for the answer to the first."""
+    queue = Held(GatewayKit())
+    async with serving(GatewayKit(extra={"held": queue}).app) as server, connected(server) as client:
+        await client.send(post("/v1/queues/held/tasks", TASK) + b"no request\r\n\r\n")
+        assert await client.closed()
+
+
 async def test_flood_of_headers_is_cut_off() -> None:
     """Many small headers are refused as one large head is; as many as anybody needs are read."""
     head = b"GET /healthz HTTP/1.1\r\nHost: t\r\n"

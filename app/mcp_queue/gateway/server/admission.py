@@ -11,7 +11,7 @@ from mcp_queue.gateway.dependencies import GatewayDependencies
 from mcp_queue.gateway.problems import RequestRefusedError, response_to
 from mcp_queue.gateway.server.auth import SERVICE_PATHS, UNAUTHENTICATED, Admitted, quota_headers
 from mcp_queue.gateway.server.body_reader import BodyReader, DisconnectedError, SlowBodyError, has_body
-from mcp_queue.gateway.server.request import attach, trace_id_of, unsupported_media_type
+from mcp_queue.gateway.server.request import attach, check_head, trace_id_of
 
 _LINGER_SECONDS = 2.0
 # In the metrics, the status of a request whose client went away; nginx made it common.
@@ -50,8 +50,7 @@ class AdmissionMiddleware:
         try:
             # Before anything is read, so that a request without a key costs no more than this.
             exchange.admitted = self._authenticator.admit(exchange.path, exchange.headers, self._clock)
-            if b"content-encoding" in exchange.headers:
-                raise unsupported_media_type("a body with a Content-Encoding is not read")
+            check_head(exchange.scope["headers"], exchange.headers)
             body = await self._bodies.read(exchange.path, exchange.headers, exchange.receive)
         except DisconnectedError:
             return

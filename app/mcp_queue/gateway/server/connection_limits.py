@@ -1,9 +1,14 @@
 """Limits that uvicorn does not set on HTTP connections: on request heads, and on clients that do not read."""
 
 import asyncio
+import secrets
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mcp_queue.gateway.problems import Problem, render
+from mcp_queue.gateway.server.upgrades import ignore_offer
 
 
 class TooMuchError(Exception):
@@ -44,8 +49,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass ``data`` on, and time a head that is not complete with it."""
+        self._unset_keepalive_if_required()
         self._unused += len(data)
-        super().data_received(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("this is not an HTTP request")
         if self._unused > self.head_bytes:
             self.transport.abort()
         elif self._under_way:
@@ -70,6 +79,26 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take a chunk of a body."""
         self._unused = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request, but not one whose body follows an offer to upgrade."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are no request, and close the connection.
+
+        Where an earlier request is not answered, its client would take this for its answer, so there is none.
+        """
+        if self._under_way and (self.cycle.response_started or not self.cycle.more_body or self.pipeline):
+            self.transport.abort()
+            return
+        problem = Problem(code="malformed_request", detail=msg, headers={"Connection": "close"})
+        response = render(problem, secrets.token_hex(16))
+        lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in response.raw_headers), b"", b""]
+        self.transport.write(b"\r\n".join(lines) + response.body)
+        self.transport.close()
+        self._close_in_time()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -100,6 +129,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._stalled_timer is not None:
             self._stalled_timer.cancel()
             self._stalled_timer = None
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                ignore_offer(self)
+            else:
+                return
 
     @property
     def _under_way(self) -> bool:

@@ -1,7 +1,9 @@
 """A request whose body has been read."""
 
 import re
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from starlette.requests import Request
@@ -62,6 +64,11 @@ class GatewayRequest(Request):
         return None if trace_context.trace_id_of(value) is None else value
 
     @property
+    def trace_id(self) -> str:
+        """The id that the log knows this request by: that of the caller's trace, or a new one at every call."""
+        return trace_id_of(self.raw_headers, partial(secrets.token_hex, 16))
+
+    @property
     def idempotency_key(self) -> str | None:
         """The header of that name.
 
@@ -114,6 +121,23 @@ class GatewayRequest(Request):
         """
         if self.content and self.json_value() != {}:
             raise invalid(FieldError(("body",), "this call takes no members"))
+
+
+def check_head(lines: Sequence[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
+    """Check what has to be right about the header ``lines`` of any request; ``headers`` are the same by name.
+
+    Raises:
+        RequestRefusedError: 400, there are several ``Host`` headers (RFC 9112, section 3.2); 415, the body has a
+            ``Content-Encoding``; 501, it has a transfer coding beside ``chunked`` (section 6.1).
+
+    """
+    if len(lines) != len(headers) and sum(name == b"host" for name, _ in lines) > 1:
+        raise RequestRefusedError(Problem(code="malformed_request", detail="there is more than one Host header"))
+    if b"content-encoding" in headers:
+        raise unsupported_media_type("a body with a Content-Encoding is not read")
+    if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        detail = "no transfer coding but chunked is read"
+        raise RequestRefusedError(Problem(code="not_supported", detail=detail))
 
 
 def trace_id_of(headers: Mapping[bytes, bytes], new_trace_id: Callable[[], str]) -> str:
