@@ -2,6 +2,7 @@
 
 import abc
 import asyncio
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from mcp_queue.adapters.sqs.receiving import SqsReceiver
 from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
+    BackendUnavailableError,
     FieldError,
     InvalidTaskError,
     NotSupportedError,
@@ -32,6 +34,8 @@ from mcp_queue.domain.task import Task
 from mcp_queue.ports import Clock, PayloadStore, Queue
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ class SqsQueue(Queue):
     async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
         # All are prepared before the first is sent, so that none overtakes a large body on its way to the store.
         prepared = await _gathered([self._prepared(task) for task in tasks])
-        return await _gathered([self._sent_or_refused(one) for one in prepared])
+        return [_verdict(answer) for answer in await _all([self._sent_or_refused(one) for one in prepared])]
 
     @override
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
@@ -222,10 +226,22 @@ def refused(member: str, reason: str) -> InvalidTaskError:
 
 async def _gathered(calls: Sequence[Awaitable[Result]]) -> list[Result | QueueError]:
     """Await all; a ``QueueError`` is the verdict of its own call alone, other errors are raised."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await _all(calls)
     verdicts: list[Result | QueueError] = []
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, QueueError):
             raise result
         verdicts.append(result)
     return verdicts
+
+
+async def _all(calls: Sequence[Awaitable[Result]]) -> list[Result | BaseException]:
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _verdict(answer: Accepted | BaseException) -> Accepted | QueueError:
+    """Return ``answer`` as the verdict of its own task: others were sent, and raising would hide that."""
+    if isinstance(answer, Accepted | QueueError):
+        return answer
+    logger.error("unexpected failure of a send", exc_info=answer)
+    return BackendUnavailableError("it is not known whether SQS has the task")

@@ -54,6 +54,19 @@ class TestEnqueue:
         }
         assert expected == sent(world)[0]["MessageAttributes"]
 
+    async def test_a_failure_that_nobody_foresaw_is_the_verdict_on_its_own_task(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What else was sent is known to be there."""
+        world = StrictWorld()
+        queue = await world.queue(max_task_bytes=2 * 1024 * 1024)
+        world.sqs.fail("SendMessageBatch", RuntimeError("a defect"))
+        tasks = [a_task(str(number), payload="x" * 900_000) for number in range(2)]
+        refused, accepted = await queue.enqueue_batch(tasks)
+        assert isinstance(refused, BackendUnavailableError)
+        assert isinstance(accepted, Accepted)
+        assert "a defect" in caplog.text
+
     async def test_a_trace_that_is_none_is_left_out(self) -> None:
         """What a client wrote into a header must not make its task unsendable."""
         world = StrictWorld()

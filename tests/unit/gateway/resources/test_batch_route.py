@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from mcp_queue.domain.delivery import Accepted
-from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.errors import BackendUnavailableError, QueueError, QueueSetupError
 from mcp_queue.domain.task import Task
 from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import NOW
-from tests.support.gateway import GatewayKit
+from tests.support.gateway import TRACE_ID, GatewayKit
 from tests.support.http.application import JSON_TYPE, Answer, call
 from tests.support.tasks import make_spec
 
@@ -147,6 +147,27 @@ async def test_silent_backend_fails_the_whole_batch(kit: GatewayKit) -> None:
     silent = broken(kit, BackendUnavailableError())
     answer = await call(silent.app, "POST", "/v1/queues/broken/tasks/batch", json={"tasks": [{"type": "a"}]})
     assert (503, "backend_unavailable", "1") == (answer.status, answer.json()["code"], answer.headers["retry-after"])
+
+
+class Odd(InMemoryQueue):
+    """A queue that answers the first task of a batch with an error that no answer has a code for."""
+
+    async def enqueue_batch(self, tasks: Sequence[Task]) -> list[Accepted | QueueError]:
+        """Take the others."""
+        return [QueueSetupError("odd"), *await super().enqueue_batch(tasks[1:])]
+
+
+async def test_unexpected_verdict_is_that_tasks_alone(kit: GatewayKit, caplog: pytest.LogCaptureFixture) -> None:
+    """The others were accepted, and their client learns it; the log has the error under the id of the answer."""
+    queue = Odd(make_spec("odd"), clock=kit.clock, serializer=kit.serializer)
+    odd, trace = GatewayKit(extra={"odd": queue}), {"traceparent": f"00-{TRACE_ID}-0123456789abcdef-01"}
+    members = {"tasks": [{"type": "a"}, {"type": "b"}]}
+    answer = await call(odd.app, "POST", "/v1/queues/odd/tasks/batch", json=members, headers=trace)
+    assert (207, 1, 1) == (answer.status, answer.json()["accepted"], answer.json()["failed"])
+    assert [500, 202] == [result["status"] for result in answer.json()["results"]]
+    assert "internal_error" == answer.json()["results"][0]["error"]["code"]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert TRACE_ID == vars(record)["trace_id"]
 
 
 async def test_batch_of_too_many_values_is_refused_as_a_whole(kit: GatewayKit) -> None:

@@ -14,6 +14,7 @@ from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskView
 from mcp_queue.gateway.resources.tasks.views import batch_answer, enqueued_answer, enqueued_body
 from mcp_queue.services.enqueueing.submission import Enqueued, Replayed
 from tests.support.clock import HOUR, START
+from tests.support.gateway import TRACE_ID
 from tests.support.tasks import a_task
 
 PLAIN = Enqueued(task=a_task("t"), status=TaskStatus.QUEUED, visibility_timeout=timedelta(minutes=5))
@@ -45,7 +46,7 @@ def test_accepted_task_is_what_its_schema_says(enqueued: Enqueued) -> None:
 def test_batch_is_what_its_schema_says() -> None:
     """Every kind of verdict, with its members in the order of the schema."""
     replayed = Replayed(enqueued_body(FULL))
-    response = batch_answer([PLAIN, FULL, replayed, InvalidTaskError("no"), QueueFullError()])
+    response = batch_answer([PLAIN, FULL, replayed, InvalidTaskError("no"), QueueFullError()], TRACE_ID)
 
     members = json.loads(bytes(response.body))
 

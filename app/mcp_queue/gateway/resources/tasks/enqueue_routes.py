@@ -111,7 +111,7 @@ class EnqueueRoutes:
             raise invalid(FieldError(("header", "Idempotency-Key"), message))
         read = _ndjson_tasks(request.content) if request.media_type(JSON, NDJSON) == NDJSON else _json_tasks(request)
         verdicts = await self._manager.enqueue_batch(queue, read, traceparent=request.traceparent)
-        return batch_answer(verdicts)
+        return batch_answer(verdicts, request.trace_id)
 
 
 def _key(key: str | None, value: JsonValue) -> IdempotencyKey | None:

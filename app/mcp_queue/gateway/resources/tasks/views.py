@@ -1,8 +1,9 @@
 """Builds the answers of the enqueue routes by hand: going through their schemas would slow an enqueue down."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache, partial
 
 from starlette.responses import Response
 
@@ -10,7 +11,7 @@ from mcp_queue.domain.formats.durations import in_seconds
 from mcp_queue.domain.formats.serialization import format_time
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.gateway.answers import JSON
-from mcp_queue.gateway.problems import problem_of
+from mcp_queue.gateway.problems import Problem, problem_or_logged
 from mcp_queue.services.enqueueing.submission import Enqueued, Replayed
 
 #: The status of an answer to a task that was accepted.
@@ -35,9 +36,14 @@ def replayed_answer(replayed: Replayed) -> Response:
     return Response(replayed.answer, ACCEPTED, headers, JSON)
 
 
-def batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception]) -> Response:
-    """Return the answer to a batch, a ``BatchView``; an unexpected error among ``verdicts`` is raised."""
-    results = [_verdict_members(index, verdict) for index, verdict in enumerate(verdicts)]
+def batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception], trace_id: str) -> Response:
+    """Return the answer to a batch, a ``BatchView``.
+
+    An unexpected error is the verdict on its own task alone, and is logged under ``trace_id``: others were accepted.
+    """
+    # One error may be the verdict on many tasks, and is logged once.
+    problem_of = lru_cache(partial(problem_or_logged, trace_id=trace_id))
+    results = [_verdict_members(index, verdict, problem_of) for index, verdict in enumerate(verdicts)]
     accepted = sum(not isinstance(verdict, Exception) for verdict in verdicts)
     members = {"accepted": accepted, "failed": len(results) - accepted, "results": results}
     status = ACCEPTED if accepted == len(results) else _MULTI_STATUS
@@ -74,15 +80,15 @@ def _replayed_members(replayed: Replayed) -> dict[str, object]:
     return members
 
 
-def _verdict_members(index: int, verdict: Enqueued | Replayed | Exception) -> dict[str, object]:
+def _verdict_members(
+    index: int, verdict: Enqueued | Replayed | Exception, problem_of: Callable[[Exception], Problem]
+) -> dict[str, object]:
     if isinstance(verdict, Enqueued):
         return _accepted_members(index, verdict.task.id, deduplicated=verdict.deduplicated)
     if isinstance(verdict, Replayed):
         first = _replayed_members(verdict)
         return _accepted_members(index, first["id"], deduplicated="deduplicated" in first)
     problem = problem_of(verdict)
-    if problem is None:
-        raise verdict
     return {"index": index, "status": problem.status, "error": {"code": problem.code, "detail": problem.detail}}
 
 
