@@ -74,7 +74,7 @@ def create_app(dependencies: GatewayDependencies, *, with_service: bool = True) 
     app = GatewayApplication(dependencies)
     auditor = dependencies.auditor
     # The router tries routes in this order.
-    EnqueueRoutes(dependencies.manager).add_to(app.router)
+    EnqueueRoutes(dependencies.manager, dependencies.limits.max_task_text).add_to(app.router)
     TaskRoutes(dependencies.records, auditor).add_to(app.router)
     QueueRoutes(dependencies.manager, auditor).add_to(app.router)
     ScheduleRoutes(dependencies.scheduling, auditor).add_to(app.router)

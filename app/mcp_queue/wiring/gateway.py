@@ -26,7 +26,14 @@ from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, build_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
 from mcp_queue.wiring.ports import allow_connections
-from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
+from mcp_queue.wiring.process import (
+    Signals,
+    freeze_startup_objects,
+    make_directory,
+    package_version,
+    return_freed_memory,
+    start_logging,
+)
 from mcp_queue.wiring.queues import Queues, open_queues
 from mcp_queue.wiring.serving import KeyReader, Server, reloading_keys, serving_metrics_port
 from mcp_queue.wiring.shared_services import SharedServices, build_shared_services, ledger_jobs, opened_ledger
@@ -70,7 +77,7 @@ async def gateway_parts(
         jobs = ledger_jobs(settings.ledger, services, queues, ledger, clock=clock, metrics=metrics)
         async with running(jobs, clock), operators.redriving:
             parts = _parts(services, operators, readiness, clock, metrics, limits, authenticator)
-            yield replace(parts, render_metrics=lambda: metrics.render(shared))
+            yield replace(parts, render_metrics=lambda: metrics.render(shared), give_back_memory=return_freed_memory())
 
 
 def _parts(  # noqa: PLR0917  # one call, and each argument of a type of its own

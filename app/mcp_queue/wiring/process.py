@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +19,9 @@ from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.telemetry.logs import configure_logging
 
 logger = logging.getLogger(__name__)
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BLOCK = 512 * 1024
 
 
 def package_version() -> str:
@@ -47,6 +52,19 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def return_freed_memory() -> Callable[[], None]:
+    """Have the C library return large blocks to the system when they are freed; return what returns the rest.
+
+    By itself glibc raises the size of a large block to that of the largest freed, and keeps all that is smaller. Other
+    libraries have neither call: what they keep is theirs to decide.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "malloc_trim"):
+        return lambda: None
+    library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+    return partial(library.malloc_trim, 0)
 
 
 def make_directory(path: Path, variable: str) -> None:

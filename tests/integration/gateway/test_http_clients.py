@@ -12,7 +12,7 @@ from tests.support.http.application import connected, post, serving
 
 TASKS = "/v1/queues/tasks/tasks"
 TASK = b'{"type": "echo", "payload": "hello"}'
-OFFER = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
+OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 #: Seconds that a compiler and its program may take.
 COMPILING = 60
 
@@ -79,7 +79,7 @@ async def test_client_enqueues(program: str, tmp_path: Path) -> None:
 
 async def test_offer_to_upgrade_is_ignored() -> None:
     """The request is answered over HTTP/1.1, and so is each one behind it."""
-    offering = post(TASKS, TASK, **OFFER)
+    offering = post(TASKS, TASK).replace(b"Host: test\r\n", f"Host: test\r\n{OFFER}".encode())
     async with serving(GatewayKit().app) as server, connected(server) as client:
         await client.send(offering + offering + post(TASKS, TASK) + b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n")
         assert [202, 202, 202, 200] == [(await client.answer()).status for _ in range(4)]
@@ -87,19 +87,17 @@ async def test_offer_to_upgrade_is_ignored() -> None:
 
 async def test_offer_without_a_body_is_ignored() -> None:
     """A GET has nothing behind its head."""
-    offer = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in OFFER.items())
     async with serving(GatewayKit().app) as server, connected(server) as client:
         for _ in range(2):
-            await client.send(f"GET /healthz HTTP/1.1\r\nHost: t\r\n{offer}\r\n".encode())
+            await client.send(f"GET /healthz HTTP/1.1\r\nHost: t\r\n{OFFER}\r\n".encode())
             assert 200 == (await client.answer()).status
 
 
 async def test_body_behind_an_offer_may_come_in_pieces() -> None:
     """Its head, its chunks and its end may each come by themselves."""
-    offer = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in OFFER.items())
     head = f"POST {TASKS} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
     async with serving(GatewayKit().app) as server, connected(server) as client:
-        for piece in (head.encode(), offer.encode(), b"\r\n", b"5\r\n" + TASK[:5], b"\r\n%x\r\n" % len(TASK[5:])):
+        for piece in (head.encode(), OFFER.encode(), b"\r\n", b"5\r\n" + TASK[:5], b"\r\n%x\r\n" % len(TASK[5:])):
             await client.send(piece)
         await client.send(TASK[5:] + b"\r\n0\r\n\r\n")
         assert "hello" == (await client.answer()).json()["payload"]

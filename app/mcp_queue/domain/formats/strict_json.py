@@ -2,12 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import cast
+from typing import TypeVar, cast
 
 from mcp_queue.domain.errors import MalformedJsonError, TooManyValuesError
 from mcp_queue.domain.task import JsonValue
+
+Parsed = TypeVar("Parsed")
 
 #: Deepest nesting taken. Deeper documents are an attack or an accident.
 MAX_DEPTH = 100
@@ -19,6 +22,7 @@ MAX_VALUES = 250_000
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 # A number whose digits before the exponent are not all zeros.
 _HAS_VALUE = re.compile(r"-?[0.]*[1-9]")
+_SPACE = re.compile(r"[ \t\n\r]*")
 # Integers with more digits may be beyond a double, which ends at 1.8e308.
 _SAFE_DIGITS = 300
 # Matches up to the start of the next value, other than the first one: after a comma, or in an object or array.
@@ -34,21 +38,45 @@ def loads(text: bytes | str) -> JsonValue:
             a lone surrogate, or an object with the same member twice.
 
     """
-    decoded = _decoded(text) if isinstance(text, bytes) else _encodable(text)
+    decoded = decode(text) if isinstance(text, bytes) else _encodable(text)
     check_size([decoded])
-    try:
-        value = _DECODER.decode(decoded)
-    except RecursionError as error:
-        message = f"nested over {MAX_DEPTH} levels"
-        raise MalformedJsonError(message) from error
-    except json.JSONDecodeError as error:
-        message = f"{error.msg} at character {error.pos}"
-        raise MalformedJsonError(message) from error
-    if decoded.count("{") + decoded.count("[") > MAX_DEPTH and _too_deep(value):
-        message = f"nested over {MAX_DEPTH} levels"
-        raise MalformedJsonError(message)
-    if _SURROGATE_ESCAPE.search(decoded):
-        _refuse_lone_surrogates(value)
+    value = _parsed(partial(_DECODER.decode, decoded))
+    _check_value(value, decoded, (0, len(decoded)), MAX_DEPTH)
+    return cast("JsonValue", value)
+
+
+def array_spans(text: str, position: int, *, depth: int) -> tuple[list[tuple[int, int]], int]:
+    """Return where each element of an array stands in ``text``, and where the array ends.
+
+    The array begins before ``position``, and is the ``depth``-th level of its document. Each element is checked as
+    ``loads`` does, and let go of: only one at a time is in memory.
+
+    Raises:
+        MalformedJsonError: an element is not JSON, or the array does not end.
+
+    """
+    spans: list[tuple[int, int]] = []
+    position = _after_space(text, position)
+    if text.startswith("]", position):
+        return spans, position + 1
+    while True:
+        start = position
+        value, end = _parsed(partial(_DECODER.raw_decode, text, start))
+        _check_value(value, text, (start, end), MAX_DEPTH - depth)
+        del value
+        spans.append((start, end))
+        position = _after_space(text, end)
+        if text.startswith("]", position):
+            return spans, position + 1
+        if not text.startswith(",", position):
+            message = f"Expecting ',' delimiter at character {position}"
+            raise MalformedJsonError(message)
+        position = _after_space(text, position + 1)
+
+
+def element_at(text: str, position: int) -> JsonValue:
+    """Return the value at ``position``, where ``array_spans`` found one."""
+    value, _ = _DECODER.raw_decode(text, position)
     return cast("JsonValue", value)
 
 
@@ -79,12 +107,44 @@ def dumps(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def _decoded(text: bytes) -> str:
+def decode(text: bytes) -> str:
+    """Return ``text`` as UTF-8.
+
+    Raises:
+        MalformedJsonError: it is not.
+
+    """
     try:
         return text.decode()
     except UnicodeDecodeError as error:
         message = f"not UTF-8: byte {error.start}"
         raise MalformedJsonError(message) from error
+
+
+def _parsed(parse: Callable[[], Parsed]) -> Parsed:
+    try:
+        return parse()
+    except RecursionError as error:
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message) from error
+    except json.JSONDecodeError as error:
+        message = f"{error.msg} at character {error.pos}"
+        raise MalformedJsonError(message) from error
+
+
+def _check_value(value: object, text: str, span: tuple[int, int], depth: int) -> None:
+    """Check what the parser does not about ``value``, which stands in ``text`` at ``span``."""
+    if text.count("{", *span) + text.count("[", *span) > depth and _too_deep(value, depth):
+        message = f"nested over {MAX_DEPTH} levels"
+        raise MalformedJsonError(message)
+    if _SURROGATE_ESCAPE.search(text, *span):
+        _refuse_lone_surrogates(value)
+
+
+def _after_space(text: str, position: int) -> int:
+    space = _SPACE.match(text, position)
+    assert space is not None, "it matches nothing too"
+    return space.end()
 
 
 def _further_values(text: str) -> Iterator[None]:
@@ -140,9 +200,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant,
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def _too_deep(value: object) -> bool:
+def _too_deep(value: object, most: int) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(most):
         if not level:
             return False
         level = [

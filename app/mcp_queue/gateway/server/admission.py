@@ -11,9 +11,12 @@ from mcp_queue.gateway.dependencies import GatewayDependencies
 from mcp_queue.gateway.problems import RequestRefusedError, response_to
 from mcp_queue.gateway.server.auth import SERVICE_PATHS, UNAUTHENTICATED, Admitted, quota_headers
 from mcp_queue.gateway.server.body_reader import BodyReader, DisconnectedError, SlowBodyError, has_body
+from mcp_queue.gateway.server.memory import SLICE_BYTES, UNCOUNTED, WorkingMemory, working_memory
 from mcp_queue.gateway.server.request import attach, check_head, trace_id_of
 
 _LINGER_SECONDS = 2.0
+# Bytes of an answer that count as much: no less than the server's high-water mark.
+_MUCH = 64 * 1024
 # In the metrics, the status of a request whose client went away; nginx made it common.
 _CLIENT_CLOSED = 499
 
@@ -28,7 +31,11 @@ class AdmissionMiddleware:
         self._max_in_work = dependencies.limits.max_in_work
         self._clock = dependencies.clock
         self._new_trace_id = dependencies.new_trace_id
-        self._bodies = BodyReader(dependencies.limits)
+        limits = self._limits = dependencies.limits
+        self._bodies = BodyReader(limits)
+        self._memory = WorkingMemory(
+            limits.max_working_bytes, limits.body_timeout.total_seconds(), dependencies.give_back_memory
+        )
         self._observe_request = dependencies.observe_request
         self._in_work = 0
 
@@ -76,7 +83,11 @@ class AdmissionMiddleware:
         attach(exchange.scope, exchange.headers, body, exchange.admitted.caller)
         self._in_work += 1
         try:
-            await self._app(exchange.scope, exchange.replay(body), exchange.send)
+            if len(body) <= UNCOUNTED:
+                await self._app(exchange.scope, exchange.replay(body), exchange.send)
+            else:
+                async with self._memory.reserved(working_memory(body, self._limits.max_task_text + SLICE_BYTES)):
+                    await self._app(exchange.scope, exchange.replay(body), exchange.send)
         except Exception as error:
             if exchange.status:  # the answer has begun: it can only be broken off
                 raise
@@ -110,6 +121,10 @@ class _Exchange:
             if self.admitted.quota is not None:
                 headers = quota_headers(self.admitted.quota)
                 message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        elif len(message.get("body", b"")) > _MUCH and not message.get("more_body", False):
+            # The server waits with what follows until the client has read: until then the memory is taken.
+            await self._send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     def replay(self, body: bytes) -> Receive:

@@ -10,7 +10,7 @@ from mcp_queue.gateway.dependencies import RequestLimits
 from mcp_queue.gateway.problems import Problem, RequestRefusedError
 
 # Smaller bodies are not counted: the limit on the number of requests bounds their memory.
-_SMALL = 64 * 1024
+_SMALL = 16 * 1024
 
 
 class DisconnectedError(Exception):

@@ -11,7 +11,7 @@ from mcp_queue.domain.errors import InvalidTaskError, QueueFullError
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.gateway.answers import encode
 from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskView
-from mcp_queue.gateway.resources.tasks.views import batch_answer, enqueued_answer, enqueued_body
+from mcp_queue.gateway.resources.tasks.views import BatchAnswer, enqueued_answer, enqueued_body
 from mcp_queue.services.enqueueing.submission import Enqueued, Replayed
 from tests.support.clock import HOUR, START
 from tests.support.gateway import TRACE_ID
@@ -46,7 +46,9 @@ def test_accepted_task_is_what_its_schema_says(enqueued: Enqueued) -> None:
 def test_batch_is_what_its_schema_says() -> None:
     """Every kind of verdict, with its members in the order of the schema."""
     replayed = Replayed(enqueued_body(FULL))
-    response = batch_answer([PLAIN, FULL, replayed, InvalidTaskError("no"), QueueFullError()], TRACE_ID)
+    answer = BatchAnswer(TRACE_ID)
+    answer.add([PLAIN, FULL, replayed, InvalidTaskError("no"), QueueFullError()])
+    response = answer.response()
 
     members = json.loads(bytes(response.body))
 

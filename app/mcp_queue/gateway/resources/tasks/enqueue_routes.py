@@ -3,15 +3,16 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from mcp_queue.domain.errors import FieldError, InvalidTaskError, MalformedJsonError
-from mcp_queue.domain.formats.strict_json import check_size, dumps, loads
+from mcp_queue.domain.errors import FieldError, InvalidTaskError
+from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.domain.task import JsonValue
 from mcp_queue.gateway.answers import JSON
 from mcp_queue.gateway.resources.requests import QueueName
+from mcp_queue.gateway.resources.tasks.batches import BatchReader
 from mcp_queue.gateway.resources.tasks.schemas import BatchView, TaskBatch, TaskView
 from mcp_queue.gateway.resources.tasks.views import (
-    batch_answer,
+    BatchAnswer,
     enqueued_answer,
     enqueued_body,
     replayed_answer,
@@ -20,7 +21,6 @@ from mcp_queue.gateway.server.documentation import RequestBody
 from mcp_queue.gateway.server.request import NDJSON, GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.enqueueing.request import BatchTask, NewTask, read_new_task
-from mcp_queue.services.enqueueing.rules import check_batch_size
 from mcp_queue.services.enqueueing.submission import Draft, IdempotencyKey, Replayed, request_hash
 from mcp_queue.services.enqueueing.validation import Location, invalid
 from mcp_queue.services.queues.manager import QueueManager
@@ -56,9 +56,10 @@ _TASK_CODES = (
 class EnqueueRoutes:
     """``/v1/queues/{queue}/tasks``."""
 
-    def __init__(self, manager: QueueManager) -> None:
-        """Put tasks into the queues of ``manager``."""
+    def __init__(self, manager: QueueManager, max_task_text: int) -> None:
+        """Put tasks into the queues of ``manager``; in a batch each may have ``max_task_text`` bytes as it comes."""
         self._manager = manager
+        self._reader = BatchReader(_read, max_task_text)
 
     def add_to(self, router: APIRouter) -> None:
         """Register the routes."""
@@ -109,9 +110,19 @@ class EnqueueRoutes:
         if request.idempotency_key is not None:
             message = "a batch has an idempotency_key in each task instead"
             raise invalid(FieldError(("header", "Idempotency-Key"), message))
-        read = _ndjson_tasks(request.content) if request.media_type(JSON, NDJSON) == NDJSON else _json_tasks(request)
-        verdicts = await self._manager.enqueue_batch(queue, read, traceparent=request.traceparent)
-        return batch_answer(verdicts, request.trace_id)
+        read = self._reader.read_lines if request.media_type(JSON, NDJSON) == NDJSON else self._reader.read_json
+        batch, answer = read(request.content), BatchAnswer(request.trace_id)
+        for entries in batch.slices:
+            try:
+                verdicts = await self._manager.enqueue_batch(queue, entries, traceparent=request.traceparent)
+            except Exception as error:  # what was sent before was accepted, and the client has to learn it
+                if not answer.count:
+                    raise
+                answer.add([error] * (batch.count - answer.count))
+                break
+            answer.add(verdicts)
+            del entries, verdicts  # before the next are read
+        return answer.response()
 
 
 def _key(key: str | None, value: JsonValue) -> IdempotencyKey | None:
@@ -122,30 +133,6 @@ def _batch_body() -> RequestBody:
     lines = "".join(f"{dumps(task)}\n" for task in _BATCH_EXAMPLES["Two tasks"]["tasks"])
     ndjson = {"schema": {"type": "string", "description": "One task a line."}, "example": lines}
     return RequestBody(TaskBatch, _BATCH_EXAMPLES, other_forms={NDJSON: ndjson})
-
-
-def _json_tasks(request: GatewayRequest) -> list[Draft | Exception]:
-    value = request.json_value()
-    tasks = value.get("tasks") if isinstance(value, dict) and len(value) == 1 else None
-    if not isinstance(tasks, list):
-        raise invalid(FieldError(("body",), 'expected an object with one member, the array "tasks"'))
-    check_batch_size(len(tasks))
-    return [_read(task, ("body", "tasks", index)) for index, task in enumerate(tasks)]
-
-
-def _ndjson_tasks(body: bytes) -> list[Draft | Exception]:
-    body = body.removesuffix(b"\n")
-    check_batch_size(body.count(b"\n") + 1 if body else 0)
-    lines = body.split(b"\n")
-    # A line that is not UTF-8 fails by itself.
-    check_size([line.decode(errors="replace") for line in lines])
-    tasks: list[Draft | Exception] = []
-    for index, line in enumerate(lines):
-        try:
-            tasks.append(_read(loads(line), ("body", index)))
-        except MalformedJsonError as error:
-            tasks.append(error)
-    return tasks
 
 
 def _read(value: JsonValue, loc: Location) -> Draft | Exception:

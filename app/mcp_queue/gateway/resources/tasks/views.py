@@ -1,7 +1,7 @@
 """Builds the answers of the enqueue routes by hand: going through their schemas would slow an enqueue down."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -11,7 +11,7 @@ from mcp_queue.domain.formats.durations import in_seconds
 from mcp_queue.domain.formats.serialization import format_time
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.gateway.answers import JSON
-from mcp_queue.gateway.problems import Problem, problem_or_logged
+from mcp_queue.gateway.problems import problem_or_logged
 from mcp_queue.services.enqueueing.submission import Enqueued, Replayed
 
 #: The status of an answer to a task that was accepted.
@@ -36,18 +36,47 @@ def replayed_answer(replayed: Replayed) -> Response:
     return Response(replayed.answer, ACCEPTED, headers, JSON)
 
 
-def batch_answer(verdicts: Sequence[Enqueued | Replayed | Exception], trace_id: str) -> Response:
-    """Return the answer to a batch, a ``BatchView``.
+class BatchAnswer:
+    """The answer to a batch, a ``BatchView``, which keeps no more of each task than it says.
 
     An unexpected error is the verdict on its own task alone, and is logged under ``trace_id``: others were accepted.
     """
-    # One error may be the verdict on many tasks, and is logged once.
-    problem_of = lru_cache(partial(problem_or_logged, trace_id=trace_id))
-    results = [_verdict_members(index, verdict, problem_of) for index, verdict in enumerate(verdicts)]
-    accepted = sum(not isinstance(verdict, Exception) for verdict in verdicts)
-    members = {"accepted": accepted, "failed": len(results) - accepted, "results": results}
-    status = ACCEPTED if accepted == len(results) else _MULTI_STATUS
-    return Response(dumps(members).encode(), status, media_type=JSON)
+
+    def __init__(self, trace_id: str) -> None:
+        """Start without a verdict."""
+        self._results: list[dict[str, object]] = []
+        # One error may be the verdict on many tasks, and is logged once.
+        self._problem_of = lru_cache(1)(partial(problem_or_logged, trace_id=trace_id))
+
+    @property
+    def count(self) -> int:
+        """How many verdicts there are."""
+        return len(self._results)
+
+    def add(self, verdicts: Sequence[Enqueued | Replayed | Exception]) -> None:
+        """Add the verdicts on the next tasks."""
+        for verdict in verdicts:
+            self._results.append(self._members(verdict))
+            if isinstance(verdict, Exception):
+                # Its frames hold what it is about, and themselves it: without this, until a full garbage collection.
+                verdict.__traceback__ = verdict.__cause__ = None
+
+    def response(self) -> Response:
+        """Return the answer: 202 where every task was accepted, else 207."""
+        accepted = sum(result["status"] == ACCEPTED for result in self._results)
+        members = {"accepted": accepted, "failed": self.count - accepted, "results": self._results}
+        status = ACCEPTED if accepted == self.count else _MULTI_STATUS
+        return Response(dumps(members).encode(), status, media_type=JSON)
+
+    def _members(self, verdict: Enqueued | Replayed | Exception) -> dict[str, object]:
+        if isinstance(verdict, Enqueued):
+            return _accepted_members(self.count, verdict.task.id, deduplicated=verdict.deduplicated)
+        if isinstance(verdict, Replayed):
+            first = _replayed_members(verdict)
+            return _accepted_members(self.count, first["id"], deduplicated="deduplicated" in first)
+        problem = self._problem_of(verdict)
+        error = {"code": problem.code, "detail": problem.detail}
+        return {"index": self.count, "status": problem.status, "error": error}
 
 
 def enqueued_members(enqueued: Enqueued) -> dict[str, object]:
@@ -78,18 +107,6 @@ def enqueued_members(enqueued: Enqueued) -> dict[str, object]:
 def _replayed_members(replayed: Replayed) -> dict[str, object]:
     members: dict[str, object] = json.loads(replayed.answer)
     return members
-
-
-def _verdict_members(
-    index: int, verdict: Enqueued | Replayed | Exception, problem_of: Callable[[Exception], Problem]
-) -> dict[str, object]:
-    if isinstance(verdict, Enqueued):
-        return _accepted_members(index, verdict.task.id, deduplicated=verdict.deduplicated)
-    if isinstance(verdict, Replayed):
-        first = _replayed_members(verdict)
-        return _accepted_members(index, first["id"], deduplicated="deduplicated" in first)
-    problem = problem_of(verdict)
-    return {"index": index, "status": problem.status, "error": {"code": problem.code, "detail": problem.detail}}
 
 
 def _accepted_members(index: int, task_id: object, *, deduplicated: bool) -> dict[str, object]:
