@@ -133,8 +133,7 @@ class GatewayKit:
         self.dead_letters = self._dead_letters(
             sources, RedriveSender(purges=purges, metrics=self.metrics), rules, lambda _: next(numbers)
         )
-        pings = {name: queue.ping for name, queue in self.manager.backends().items()}
-        self.readiness = GatewayReadiness(pings, time_limit=timedelta(seconds=1))
+        self.readiness = GatewayReadiness(self.manager.task_queues(), clock=self.clock, time_limit=timedelta(seconds=1))
         self.readiness.started = True
         self.app: FastAPI = create_app(self.dependencies())
 

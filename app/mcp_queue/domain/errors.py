@@ -21,6 +21,7 @@ QueueError
 │   ├── OverloadedError
 │   ├── ResourcesExhaustedError
 │   └── BackendUnavailableError
+│       ├── BackendRefusedError
 │       └── LedgerUnavailableError
 ├── NotSupportedError           this set-up cannot do that
 │   ├── LedgerDisabledError
@@ -179,6 +180,10 @@ class ResourcesExhaustedError(TryLaterError):
 
 class BackendUnavailableError(TryLaterError):
     """The queue backend does not answer."""
+
+
+class BackendRefusedError(BackendUnavailableError):
+    """The queue backend answers, but cannot use this queue."""
 
 
 class LedgerUnavailableError(BackendUnavailableError):

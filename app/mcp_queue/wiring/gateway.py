@@ -68,8 +68,8 @@ async def gateway_parts(
         opened_ledger(settings, clock, metrics) as ledger,
     ):
         services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
-        backends = {name: queue.ping for name, queue in services.manager.backends().items()}
-        readiness = GatewayReadiness(backends, {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping})
+        others = {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping}
+        readiness = GatewayReadiness(services.manager.task_queues(), others, clock=clock)
         own_names = {route.name for route in settings.routes if route.name is not None}
         operators = build_operator_services(
             queues, ledger, services, rules, own_names=own_names, clock=clock, metrics=metrics
@@ -113,7 +113,9 @@ def openapi_text() -> str:
     queues, ledger, rules = Queues(by_name={}, public={}, pauses={}), NoLedger(clock), EnqueueRules()
     services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics)
     operators = build_operator_services(queues, ledger, services, rules, own_names=(), clock=clock, metrics=metrics)
-    parts = _parts(services, operators, GatewayReadiness({}), clock, metrics, RequestLimits(), Authenticator())
+    parts = _parts(
+        services, operators, GatewayReadiness({}, clock=clock), clock, metrics, RequestLimits(), Authenticator()
+    )
     return openapi_yaml(create_app(parts))
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.api.channel import Channel
+from mcp_queue.adapters.sqs.api.errors import UnansweredError
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
@@ -20,6 +21,7 @@ from mcp_queue.adapters.sqs.receiving import SqsReceiver
 from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
+    BackendRefusedError,
     BackendUnavailableError,
     FieldError,
     InvalidTaskError,
@@ -152,7 +154,14 @@ class SqsQueue(Queue):
 
     @override
     async def ping(self) -> None:
-        await self._channel.attributes("QueueArn")
+        try:
+            await self._channel.attributes("QueueArn")
+        except UnansweredError:
+            raise
+        except QueueError as error:
+            # A missing queue, missing rights and throttling are answers.
+            message = f"SQS refuses: {error}"
+            raise BackendRefusedError(message) from error
 
     async def aclose(self) -> None:
         """Return when no abandoned poll is under way."""

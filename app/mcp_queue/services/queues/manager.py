@@ -12,7 +12,7 @@ from mcp_queue.domain.errors import (
 from mcp_queue.domain.formats.identifiers import uuid7
 from mcp_queue.domain.queues import QueueSpec, QueueStats
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Clock, Metrics, PauseSwitch, TaskStore, Tracer
+from mcp_queue.ports import Clock, Metrics, PauseSwitch, Queue, TaskStore, Tracer
 from mcp_queue.services.enqueueing.request import NewTask
 from mcp_queue.services.enqueueing.rules import EnqueueRules, Origin, check_batch_size, make_task
 from mcp_queue.services.enqueueing.submission import Draft, Enqueued, IdempotencyKey, Replayed, Submission, too_large
@@ -191,9 +191,10 @@ class QueueManager:
         await self._store.cancel_waiting(name, moment)
         return purged
 
-    def backends(self) -> Mapping[str, ProducerQueue]:
-        """Return one queue of each backend, by the backend's name: if it answers, so does its backend."""
-        return {leaf.spec.backend.value: leaf for queue in self._queues.values() for leaf in leaves(queue)}
+    def task_queues(self) -> Mapping[str, Queue]:
+        """Return the queues that tasks are put into, levels by their own names."""
+        queues = [queue for name, queue in self._queues.items() if name not in self._feeders]
+        return {leaf.spec.name: leaf for queue in queues for leaf in leaves(queue)}
 
     def _any(self, name: str) -> ProducerQueue:
         queue = self._queues.get(name)

@@ -10,6 +10,7 @@ import pytest
 from mcp_queue.adapters.sqs.messages import SqsDelivery, own
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
+    BackendRefusedError,
     BackendUnavailableError,
     InvalidTaskError,
     NotSupportedError,
@@ -422,6 +423,25 @@ class TestOperators:
         assert 5 * SECOND == (await queue.stats()).oldest_message_age
         await world.clock.advance(61 * SECOND)
         assert (await queue.stats()).oldest_message_age is None
+
+    @pytest.mark.parametrize("code", ["QueueDoesNotExist", "AccessDenied", "RequestThrottled", "KmsDisabled"])
+    async def test_a_refusal_of_a_ping_is_an_answer(self, code: str) -> None:
+        """SQS works: another queue may be usable."""
+        world = StrictWorld()
+        queue = await world.queue()
+        world.sqs.fail("GetQueueAttributes", *[client_error(code)] * 10)
+        with pytest.raises(BackendRefusedError):
+            await queue.ping()
+
+    async def test_a_ping_without_an_answer_is_none(self) -> None:
+        """SQS may be away."""
+        world = StrictWorld()
+        queue = await world.queue()
+        for _ in range(10):
+            world.sqs.lose_answer("GetQueueAttributes")
+        with pytest.raises(BackendUnavailableError) as raised:
+            await queue.ping()
+        assert not isinstance(raised.value, BackendRefusedError)
 
     async def test_a_ping_asks_for_one_attribute(self) -> None:
         """It counts nothing."""

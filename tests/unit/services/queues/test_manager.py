@@ -200,11 +200,6 @@ def test_task_can_be_made_without_a_place(kit: GatewayKit) -> None:
         kit.manager.make("dlq", NewTask(type="a"))
 
 
-def test_backends_are_told_apart(kit: GatewayKit) -> None:
-    """One queue stands for its whole backend."""
-    assert ["memory"] == list(kit.manager.backends())
-
-
 class _Forgetful(InMemoryQueue):
     """A queue whose backend does not count dead letters."""
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mcp_queue.gateway.answers import View
+from mcp_queue.gateway.answers import View, optional
 
 
 class HealthView(View):
@@ -16,3 +16,4 @@ class ReadinessView(View):
 
     status: Literal["ok", "degraded"]
     checks: dict[str, Literal["ok", "unavailable"]]
+    degraded: list[str] = optional("The queues and other parts that do not work at the moment.")
