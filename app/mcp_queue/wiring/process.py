@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -20,6 +21,9 @@ from mcp_queue.telemetry.logs import configure_logging
 
 logger = logging.getLogger(__name__)
 
+_PRIVATE_DIRECTORY = 0o700
+_PRIVATE_FILE = 0o600
+_OTHERS = 0o077
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BLOCK = 512 * 1024
 
@@ -68,17 +72,49 @@ def return_freed_memory() -> Callable[[], None]:
 
 
 def make_directory(path: Path, variable: str) -> None:
-    """Create a directory if it does not exist.
+    """Create a directory that is closed to other users, whatever the umask; warn where an existing one is not.
 
     Raises:
         QueueSetupError: it cannot be created; the message begins with ``variable``, which holds its path.
 
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(_PRIVATE_DIRECTORY)
+            path.chmod(_PRIVATE_DIRECTORY)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        _warn_if_open(path, variable)
     except OSError as error:
         message = f"{variable}: cannot make the directory {path}: {error.strerror}"
         raise QueueSetupError(message) from error
+
+
+def make_private_file(path: Path, variable: str) -> None:
+    """Create an empty file that is closed to other users, whatever the umask; warn where an existing one is not.
+
+    SQLite takes it for a new database, and gives the files beside it the same rights.
+
+    Raises:
+        QueueSetupError: it cannot be created; the message begins with ``variable``, which decides where it is.
+
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE_FILE)
+            os.fchmod(descriptor, _PRIVATE_FILE)
+            os.close(descriptor)
+        _warn_if_open(path, variable)
+    except OSError as error:
+        message = f"{variable}: cannot make the file {path}: {error.strerror}"
+        raise QueueSetupError(message) from error
+
+
+def _warn_if_open(path: Path, variable: str) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & _OTHERS:
+        logger.warning("%s: other users may reach %s, its mode is %o", variable, path, mode)
 
 
 def exit_immediately() -> NoReturn:

@@ -17,7 +17,7 @@ from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
 from mcp_queue.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
 from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue, leaves
-from mcp_queue.wiring.process import make_directory
+from mcp_queue.wiring.process import make_directory, make_private_file
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
         movers: Mapping[str, MessageMover] = {}
         if any(spec.backend is Backend.SQLITE for spec in physical):
             make_directory(settings.data_dir, "QUEUE_DATA_DIR")
+            make_private_file(settings.data_dir / EMBEDDED_FILE, "QUEUE_DATA_DIR")
             embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
             await stack.enter_async_context(embedded)
             pauses = embedded.pauses

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from mcp_queue.adapters.cron import next_tick
@@ -25,7 +26,7 @@ from mcp_queue.services.queues.stats import CountDeadLetters, only_queued
 from mcp_queue.services.schedules.promotion import Promoter
 from mcp_queue.services.schedules.schedules import Schedules, run_what_is_due
 from mcp_queue.services.tracing import NO_TRACER
-from mcp_queue.wiring.process import make_directory
+from mcp_queue.wiring.process import make_directory, make_private_file
 from mcp_queue.wiring.queues import Queues
 
 #: The configured ledger, or what stands in for it.
@@ -38,7 +39,7 @@ async def opened_ledger(settings: Settings, clock: Clock, metrics: LedgerMetrics
     if settings.ledger.url is None:
         yield NoLedger(clock)
         return
-    make_directory(settings.data_dir, "QUEUE_DATA_DIR")
+    _make_ledger_file(settings.ledger.url, settings.data_dir)
     async with open_ledger(settings.ledger.url, clock=clock, metrics=metrics) as ledger:
         yield ledger
 
@@ -52,8 +53,15 @@ async def migrate_ledger(settings: Settings) -> None:
 
     """
     if settings.ledger.url is not None:
-        make_directory(settings.data_dir, "QUEUE_DATA_DIR")
+        _make_ledger_file(settings.ledger.url, settings.data_dir)
         await migrate(settings.ledger.url)
+
+
+def _make_ledger_file(url: str, data_dir: Path) -> None:
+    make_directory(data_dir, "QUEUE_DATA_DIR")
+    scheme, _, path = url.partition(":///")
+    if scheme.startswith("sqlite") and (file := path.partition("?")[0]) not in {"", ":memory:"}:
+        make_private_file(Path(file), "LEDGER_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Commands that run the gateway, the consumer, or both."""
 
 import errno
+import signal
 import sys
 from collections.abc import Coroutine
 from datetime import timedelta
@@ -28,6 +29,7 @@ _UNUSABLE_ADDRESS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACC
 
 def gateway(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
     """Run the HTTP gateway."""
+    _end_on_sigterm()
     settings = load_settings()
     keys = load_keys(settings)
     from mcp_queue import config
@@ -41,6 +43,7 @@ def gateway(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
 
 def consumer(*, until_stdin_closes: _UntilStdinCloses = False) -> None:
     """Run a consumer: receive tasks and execute them."""
+    _end_on_sigterm()
     settings = load_settings()
     from mcp_queue.wiring.consumer import run_consumer
 
@@ -77,6 +80,11 @@ async def _announce(settings: "Settings") -> None:
 
     if await wait_for(reachable(settings.gateway.host), settings.gateway.port, _START_TIMEOUT):
         typer.echo(banner(settings))
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end a process that is still starting as it ends one that serves: cleanly, with 0."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def _serve(running: Coroutine[None, None, None], settings: "Settings", *, until_stdin_closes: bool) -> None:

@@ -1,5 +1,6 @@
 """Finds contradictions between settings, and settings that are probably not meant."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ from mcp_queue.domain.callbacks.addresses import check_url
 from mcp_queue.domain.errors import RefusedAddressError
 from mcp_queue.domain.queues import Backend
 
+# As SQLAlchemy reads it: a password may hold anything but "@".
+_AUTHORITY = re.compile(r"[^:]+://(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]*\]|[^/:?]*)(?::(?P<port>[^/?]*))?")
 _LEDGERS = ("postgresql+asyncpg://", "sqlite+aiosqlite:///")
 
 
@@ -33,10 +36,18 @@ def problems_in(settings: Settings, layers: LayeredConfig) -> Iterator[str]:
         yield f"{layers.key('gateway', 'metrics_port')}: is the port of the gateway itself"
     if settings.ledger.url is not None and not settings.ledger.url.startswith(_LEDGERS):
         yield f"{layers.key('ledger', 'url')}: expected {_LEDGERS[0]}…, {_LEDGERS[1]}… or none"
+    elif settings.ledger.url is not None and not _usable_port(settings.ledger.url):
+        yield f"{layers.key('ledger', 'url')}: the port is no number from 1 to 65535"
     yield from _slow_callbacks(settings, layers)
     yield from _routes(settings)
     yield from _destinations(settings)
     yield from _notifiers(settings)
+
+
+def _usable_port(url: str) -> bool:
+    authority = _AUTHORITY.match(url)
+    port = None if authority is None else authority["port"]
+    return port is None or (port.isdecimal() and port.isascii() and 0 < int(port[:6]) < 1 << 16)
 
 
 def _slow_callbacks(settings: Settings, layers: LayeredConfig) -> Iterator[str]:

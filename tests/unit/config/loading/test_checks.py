@@ -157,3 +157,17 @@ def test_the_default_ledger_lies_beside_the_queue() -> None:
 def test_an_empty_data_directory_is_refused(config_file: ConfigFile) -> None:
     """It would scatter files over wherever the process was started."""
     assert ["queue.data_dir: is empty"] == config_file.problems("queue: {data_dir: ''}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db/x",
+        "postgresql://u:p:1@db:5432/x",
+        "postgresql://u:a/b?c[@[::1]:1/x",
+        "postgresql:///x?host=/run:1",
+    ],
+)
+def test_a_usable_address_of_the_ledger_is_taken(url: str) -> None:
+    """With and without a port, and whatever the password holds."""
+    assert load_settings({"LEDGER_URL": url}).ledger.url is not None

@@ -168,6 +168,10 @@ def test_a_receive_count_from_the_environment_holds_for_fifo_queues_too() -> Non
         ("EMBEDDING_BASE_URL", "ftp://models", "'ftp://models' is no http or https URL"),
         ("EMBEDDING_BASE_URL", "http://[::1", "'http://[::1' is no URL (Invalid IPv6 URL)"),
         ("LEDGER_URL", "mysql://db", "expected postgresql+asyncpg://…, sqlite+aiosqlite:///… or none"),
+        *(
+            ("LEDGER_URL", f"postgresql://user:p[/?:ss@{place}/db", "the port is no number from 1 to 65535")
+            for place in ("db:port", "db:99999", "db:0", "db:-1", "db:", "[::1]:x", "db:5432x")
+        ),
         ("CALLBACK_ALLOWED_NETWORKS", "10.1.0.0/8", "'10.1.0.0/8' is no network such as 10.0.0.0/8"),
         ("CALLBACK_ALLOWED_HOSTS", "a/b", "expected a host such as example.com or *.example.com, not 'a/b'"),
         ("CALLBACK_TIMEOUT", "300", "5m is not shorter than the visibility timeout of the queue 'tasks', 5m"),
