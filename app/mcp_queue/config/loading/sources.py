@@ -12,6 +12,9 @@ from mcp_queue.config.declaration import Setting
 from mcp_queue.config.loading.interpolation import Interpolation
 from mcp_queue.domain.errors import ConfigError
 
+# Characters of a document, about.
+_LONGEST = 10_000_000
+
 
 def environment() -> dict[str, str]:
     """Return a copy of the process's environment."""
@@ -88,7 +91,9 @@ def parse_yaml(path: Path, variable: str) -> object:
 
     """
     try:
-        value: object = yaml.load(path.read_text("utf-8"), _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
+        text = path.read_text("utf-8")
+        _check_aliases(text)
+        value: object = yaml.load(text, _StrictLoader)  # noqa: S506  # a SafeLoader, only stricter
         json.dumps(value, default=str, skipkeys=True)  # raises ValueError for an alias of itself
     except OSError as error:
         raise ConfigError([f"{variable}: {path} cannot be read ({error.strerror})"]) from error
@@ -103,6 +108,27 @@ def parse_yaml(path: Path, variable: str) -> object:
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"{variable}: {path} holds an alias of itself, or is nested too deeply"]) from error
     return value
+
+
+def _check_aliases(text: str) -> None:
+    """Raise a ``YAMLError`` for a document that is too long with its aliases written out; few lines suffice."""
+    lengths: dict[str | None, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    length = 0
+    for event in yaml.parse(text, _StrictLoader):
+        before, length = length, length + 1
+        if isinstance(event, yaml.AliasEvent):
+            length += lengths.get(event.anchor, 0)
+        elif isinstance(event, yaml.ScalarEvent):
+            length += len(event.value)
+            lengths[event.anchor] = length - before
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, before))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, begun = open_nodes.pop()
+            lengths[anchor] = length - begun
+        if length > _LONGEST:
+            raise yaml.MarkedYAMLError(problem="too long, with its aliases written out")
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from mcp_queue.domain.task_states import MAX_PAGE
 from mcp_queue.gateway.problems import Problem, RequestRefusedError
@@ -17,12 +17,19 @@ QueueName = Annotated[
 TaskId = Annotated[str, Path(description="Id of the task. A message that is not a task goes by its message id.")]
 
 
+def _digits(value: object) -> object:
+    # Python reads more forms of a number than clients write, such as 1_0.
+    if isinstance(value, str) and not (value.isdecimal() and value.isascii()):
+        raise ValueError("expected a number")
+    return value
+
+
 class PageQuery(BaseModel):
     """Which part of a list is asked for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Length of the page.")] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="Length of the page."), BeforeValidator(_digits)] = 50
     cursor: Annotated[
         str | None, Field(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
     ] = None

@@ -227,6 +227,7 @@ async def test_many_are_redriven_or_only_counted(stored: GatewayKit) -> None:
         {"filter": {}},
         {"filter": {"reasons": "x"}},
         {"all": True, "max_per_second": 0},
+        {"all": True, "max_per_second": True},
         {"all": True, "max_per_second": "fast"},
         {"all": True, "dry_run": "yes"},
         [],

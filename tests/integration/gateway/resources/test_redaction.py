@@ -224,19 +224,21 @@ async def test_bound_key_lists_tasks_of_its_queues(kit: GatewayKit) -> None:
 
     assert (["t2", "t1"], ["t0"]) == tuple([task["id"] for task in part["tasks"]] for part in (page, rest))
     assert 403 == (await ask(kit, "tasks", "GET /v1/tasks?queue=orders")).status
+    assert 422 == (await ask(kit, "tasks", "GET /v1/tasks?limit=1_0")).status
     assert 6 == len((await ask(kit, "all", "GET /v1/tasks")).json()["tasks"])
 
 
 @pytest.mark.parametrize("operation", ["GET /v1/tasks/{id}", "POST /v1/tasks/{id}/cancel"])
 async def test_bound_key_reaches_tasks_of_its_queues(kit: GatewayKit, operation: str) -> None:
-    """Another queue's task is not touched."""
+    """Another queue's task is not touched, and looks as if there were none."""
     assert kit.harness is not None
     tasks = [a_task("mine"), a_task("theirs", queue="orders")]
     await kit.harness.ledger.tasks.record_enqueued(tasks)
 
-    answers = [await ask(kit, "tasks", operation.replace("{id}", task.id)) for task in tasks]
+    answers = [await ask(kit, "tasks", operation.replace("{id}", name)) for name in ("mine", "theirs", "none")]
 
-    assert [200, 403] == [answer.status for answer in answers]
+    assert [200, 404, 404] == [answer.status for answer in answers]
+    assert answers[1].json()["detail"] == answers[2].json()["detail"]
     theirs = await kit.harness.ledger.tasks.get("theirs")
     assert TaskStatus.QUEUED is (theirs and theirs.status)
 

@@ -242,3 +242,12 @@ def test_kind_of_a_queue_follows_from_its_sqs_name(config_file: ConfigFile) -> N
     queues = config_file.queues("name: orders, url: orders.fifo", "name: mail, url: mail", "name: dlq, url: dlq")
 
     assert (QueueKind.FIFO, QueueKind.STANDARD) == (queues["orders"].kind, queues["mail"].kind)
+
+
+@pytest.mark.parametrize("leaf", ["x", '"' + "x" * 1000 + '"'])
+def test_a_document_that_its_aliases_blow_up_is_refused(config_file: ConfigFile, leaf: str) -> None:
+    """Before it takes time and memory."""
+    levels = [f"l0: &l0 [{', '.join([leaf] * 10)}]"]
+    levels += [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 12)]
+    (problem,) = config_file.problems("\n".join(levels))
+    assert "too long, with its aliases written out" in problem

@@ -1,12 +1,17 @@
 """``/v1/queues``: showing queues, pausing and purging them."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from mcp_queue.domain.queues import QueueKind, QueueStats
+from mcp_queue.services.queues.priority import PriorityQueue
+from mcp_queue.testing import InMemoryQueue
 from tests.support.clock import NOW
 from tests.support.gateway import GatewayKit
 from tests.support.http.application import call
+from tests.support.tasks import make_spec
 
 
 async def test_queue_shows_how_it_is_configured(kit: GatewayKit) -> None:
@@ -142,3 +147,23 @@ async def test_every_call_knows_its_queue(kit: GatewayKit, path: str) -> None:
     method = "GET" if path in {"", "/stats"} else "POST"
     answer = await call(kit.app, method, f"/v1/queues/nope{path}", json=body)
     assert (404, "queue_not_found") == (answer.status, answer.json()["code"])
+
+
+class Described(InMemoryQueue):
+    """A queue with all attributes that SQS has."""
+
+    async def stats(self) -> QueueStats:
+        """Count, and describe."""
+        attributes = {"DelaySeconds": "0", "Policy": "{}", "KmsMasterKeyId": "key", "QueueArn": "arn:aws:sqs"}
+        return replace(await super().stats(), attributes=attributes)
+
+
+async def test_stats_show_no_policy_and_no_key(kit: GatewayKit) -> None:
+    """They name roles and accounts; of a level too."""
+    queue = Described(make_spec("described"), clock=kit.clock, serializer=kit.serializer)
+    levels = PriorityQueue(make_spec("levels", QueueKind.PRIORITY), {0: queue})
+    kit = GatewayKit(extra={"described": queue, "levels": levels})
+    plain = (await call(kit.app, "GET", "/v1/queues/described/stats")).json()
+    joined = (await call(kit.app, "GET", "/v1/queues/levels/stats")).json()
+    assert {"DelaySeconds": "0"} == plain["attributes"]
+    assert {"described.DelaySeconds": "0"} == joined["attributes"]

@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
+from mcp_queue.domain.dead_letters.reading import RedriveProgress
+from mcp_queue.domain.errors import NotFoundError
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.gateway.answers import answer
 from mcp_queue.gateway.resources.dead_letters.schemas import RedriveView
 from mcp_queue.gateway.resources.requests import no_members
-from mcp_queue.gateway.server.auth import check_queue
 from mcp_queue.gateway.server.request import GatewayRequest
 from mcp_queue.gateway.server.routing import add_route
 from mcp_queue.services.dead_letters.interface import DeadLetters
@@ -44,14 +45,18 @@ class RedriveRoutes:
 
     async def get_redrive(self, request: GatewayRequest, redrive_id: _RedriveId) -> Response:
         """Show the progress of a redrive."""
-        progress = await self._dead_letters.redrive(redrive_id)
-        check_queue(request.caller, progress.queue)
-        return answer(RedriveView.model_validate(progress))
+        return answer(RedriveView.model_validate(await self._reached(request, redrive_id)))
 
     async def cancel_redrive(self, request: GatewayRequest, redrive_id: _RedriveId) -> Response:
         """Stop a redrive that still runs. Tasks that were sent stay sent. A redrive that has ended stays as it is."""
         request.check_no_members()
-        check_queue(request.caller, (await self._dead_letters.redrive(redrive_id)).queue)
+        await self._reached(request, redrive_id)
         progress = await self._dead_letters.cancel_redrive(redrive_id)
         await self._auditor.note(request.actor, "cancel", f"/v1/redrives/{redrive_id}")
         return answer(RedriveView.model_validate(progress))
+
+    async def _reached(self, request: GatewayRequest, redrive_id: str) -> RedriveProgress:
+        progress = await self._dead_letters.redrive(redrive_id)
+        if not request.caller.reaches(progress.queue):
+            raise NotFoundError("there is no such redrive")  # the same as where there is none
+        return progress

@@ -72,7 +72,7 @@ class RedriveRequest(BaseModel):
     all: Annotated[Literal[True] | None, Field(description="Every dead letter.")] = None
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
     max_per_second: Annotated[
-        float | None, Field(ge=0.01, le=MAX_RATE, strict=False, description="Redrive in the background at this rate.")
+        float | None, Field(ge=0.01, le=MAX_RATE, description="Redrive in the background at this rate.")
     ] = None
 
     @model_validator(mode="after")

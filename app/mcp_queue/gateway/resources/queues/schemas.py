@@ -1,8 +1,9 @@
 """Answers about queues."""
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mcp_queue.domain.queues import Backend, FailurePolicy, LevelPolicy, QueueKind, QueueSpec
 from mcp_queue.gateway.answers import Seconds, View
@@ -72,6 +73,20 @@ class QueueList(View):
     next_cursor: None
 
 
+#: Attributes of a queue at SQS that are shown. Others name accounts, roles and keys.
+_SHOWN = frozenset({
+    "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible",
+    "ContentBasedDeduplication", "CreatedTimestamp", "DeduplicationScope", "DelaySeconds", "FifoQueue",
+    "FifoThroughputLimit", "LastModifiedTimestamp", "MaximumMessageSize", "MessageRetentionPeriod",
+    "ReceiveMessageWaitTimeSeconds", "SqsManagedSseEnabled", "VisibilityTimeout",
+})  # fmt: skip
+
+
+def _shown(attributes: Mapping[str, str]) -> dict[str, str]:
+    # Those of a level stand behind its name and a dot.
+    return {name: value for name, value in attributes.items() if name.rpartition(".")[2] in _SHOWN}
+
+
 class StatsView(View):
     """What is in a queue. Counts may lag on SQS; what is not known is `null`."""
 
@@ -82,7 +97,7 @@ class StatsView(View):
     oldest_message_age: Annotated[Seconds | None, Field(description="In seconds.")]
     dead_letters: int | None
     paused: bool
-    attributes: dict[str, str]
+    attributes: Annotated[dict[str, str], BeforeValidator(_shown)]
 
 
 class PurgeView(View):

@@ -6,6 +6,7 @@ from functools import partial
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from mcp_queue.domain.errors import TaskNotFoundError
 from mcp_queue.domain.operators.keys import KeyScope
 from mcp_queue.domain.task import TaskStatus
 from mcp_queue.gateway.answers import answer
@@ -87,5 +88,6 @@ class TaskRoutes:
 
     async def _reached(self, request: GatewayRequest, task_id: str) -> TaskRecord:
         record = await self._records.get(task_id)
-        check_queue(request.caller, record.view.task.queue)
+        if not request.caller.reaches(record.view.task.queue):
+            raise TaskNotFoundError  # as if there were none: that there is one is not theirs to know
         return record
