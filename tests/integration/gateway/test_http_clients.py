@@ -16,7 +16,7 @@ OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: 
 #: Seconds that a compiler and its program may take.
 COMPILING = 60
 
-_CURL = ["curl", "--silent", "--http2", "--header", "Content-Type: application/json", "--data", TASK.decode(), "{url}"]
+_CURL = ["curl", "--silent", "--http2", "--header", "Content-Type: application/json", "--data", TASK.decode()]
 _NODE = """
 fetch(process.argv[1], {method: "POST", headers: {"Content-Type": "application/json"}, body: process.argv[2]})
   .then(answer => answer.text()).then(console.log);
@@ -54,7 +54,7 @@ def command(program: str, directory: Path, url: str) -> Sequence[str]:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     if program == "curl":
-        return [part.format(url=url) for part in _CURL[:-1]] + [url]
+        return [*_CURL, url]
     if program == "node":
         return ["node", "--eval", _NODE, url, TASK.decode()]
     if program == "javac":
