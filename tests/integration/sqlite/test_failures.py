@@ -44,7 +44,7 @@ class TestOpening:
         connection = sqlite3.connect(path)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(NotSupportedError, match="version 99, this program knows up to 1"):
+        with pytest.raises(NotSupportedError, match="version 99, this program knows up to 2"):
             await opened(path).__aenter__()
 
     async def test_a_directory_that_cannot_be_made_is_named(self, path: Path) -> None:
