@@ -25,8 +25,9 @@ from mcp_queue.services.queues.long_polling import LongPolling
 class SqliteBackend:
     """All queues of one file, for one event loop. An async context manager.
 
-    Leases and delays are kept in the machine's time of day, the one clock that its processes share and that outlives
-    them: a step of it moves them along. The order of FIFO groups does not depend on it.
+    Times are kept by the machine's time of day, the one clock that its processes share and that outlives them. When it
+    steps, leases and waits of a given length keep that length; what is scheduled for a moment waits for that moment.
+    The order of FIFO groups does not depend on it.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from mcp_queue.adapters.sqlite.engine.clock_steps import ClockSteps
 from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, timestamp
 from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, fails_every_command, translated
 from mcp_queue.adapters.sqlite.engine.schema import connect
@@ -28,6 +29,7 @@ class Executor:
         self._clock = clock
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
+        self._steps = ClockSteps(clock)
 
     def run(self, commands: "Sequence[WriteCommand[Any]]") -> GroupOutcome:
         """Return an outcome or an error for each command; never raises."""
@@ -74,6 +76,8 @@ class Executor:
     def _transaction(self) -> Transaction:
         if self._connection is None:
             self._connection = connect(self._path, self._busy_timeout)
+            self._steps.begin(self._connection)
+        self._steps.follow(self._connection)
         return Transaction(self._connection, timestamp(self._clock.now()))
 
     def _abort(self, *, broken: bool) -> None:

@@ -20,7 +20,8 @@ _COUNT = """
     SELECT
       (SELECT coalesce(sum(messages), 0) FROM depths WHERE queue = :queue),
       (SELECT count(*) FROM messages WHERE queue = :queue AND visible_at > :now),
-      (SELECT count(*) FROM messages WHERE queue = :queue AND visible_at > :now AND receipt IS NOT NULL),
+      (SELECT count(*) FROM messages
+       WHERE queue = :queue AND visible_at > :now AND received_at IS NOT NULL AND receipt IS NOT NULL),
       (SELECT min(sent_at) FROM messages WHERE queue = :queue AND visible_at <= :now),
       (SELECT min(sent_at) FROM messages WHERE queue = :queue AND visible_at IS NULL),
       (SELECT coalesce(sum(messages), 0) FROM depths WHERE queue = :dead_letters AND origin = :public_name),
