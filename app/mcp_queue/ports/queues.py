@@ -131,6 +131,17 @@ class Queue(Protocol):
         ...
 
 
+class DeadLetterSink(Protocol):
+    """A dead-letter queue as queues of other backends see it."""
+
+    async def put(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Send ``dead_letter`` as a task, or the raw body of ``delivery`` where it is not a task or does not fit.
+
+        No rule for new tasks applies: a task that was accepted can always be given up.
+        """
+        ...
+
+
 class PauseSwitch(Protocol):
     """Remembers which queues are paused, for every process."""
 

@@ -18,7 +18,7 @@ from mcp_queue.adapters.sqlite.queue import SqliteContext, SqliteQueue
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, DeadLetterSink
 from mcp_queue.services.queues.long_polling import LongPolling
 
 
@@ -77,11 +77,15 @@ class SqliteBackend:
         await self._writer.close()
         await self._reader.close()
 
-    def queue(self, spec: QueueSpec) -> SqliteQueue:
-        """Return the queue of ``spec``. Its dead-letter queue is the one of that name in this file."""
+    def queue(self, spec: QueueSpec, dead_letters: DeadLetterSink | None = None) -> SqliteQueue:
+        """Return the queue of ``spec``. Its dead-letter queue is ``dead_letters``, or that of this file.
+
+        No redrive policy moves messages out of the file: there the consumer enforces ``max_receive_count``.
+        """
         self._specs[spec.name] = spec
         polling = self._polling.setdefault(spec.name, LongPolling(self._clock))
-        return SqliteQueue(spec, self._context, polling, dead_letter_target=lambda: self._dead_letter_target(spec))
+        target = dead_letters or (lambda: self._dead_letter_target(spec))
+        return SqliteQueue(spec, self._context, polling, target)
 
     def _dead_letter_target(self, spec: QueueSpec) -> DeadLetterTarget | None:
         if spec.dead_letter_queue is None:

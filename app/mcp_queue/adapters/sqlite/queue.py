@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -34,7 +34,7 @@ from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Clock, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, Queue
 from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 
 
@@ -61,9 +61,9 @@ class SqliteQueue(Queue):
         spec: QueueSpec,
         context: SqliteContext,
         polling: LongPolling,
-        *,
-        dead_letter_target: Callable[[], DeadLetterTarget | None],
+        dead_letters: DeadLetterSink | Callable[[], DeadLetterTarget | None],
     ) -> None:
+        """Send dead letters to another backend, or move them within the file to what the function returns."""
         self._spec = spec
         self._writer = context.writer
         self._reader = context.reader
@@ -71,7 +71,8 @@ class SqliteQueue(Queue):
         self._clock = context.clock
         self._serializer = context.serializer
         self._polling = polling
-        self._dead_letter_target = dead_letter_target
+        self._sink = None if callable(dead_letters) else dead_letters
+        self._dead_letter_target = dead_letters if callable(dead_letters) else _no_target
         # Unique without asking the system for randomness at every message.
         self._id_prefix = secrets.token_hex(8)
         self._id_numbers = count(1)
@@ -84,7 +85,7 @@ class SqliteQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return QueueTraits(backend_redrives=self._spec.dead_letter_queue is not None)
+        return QueueTraits(backend_redrives=self._spec.dead_letter_queue is not None and self._sink is None)
 
     @override
     async def enqueue(self, task: Task) -> Accepted:
@@ -142,6 +143,11 @@ class SqliteQueue(Queue):
 
     @override
     async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        if self._sink is not None:
+            # A crash in between duplicates it.
+            await self._sink.put(delivery, dead_letter)
+            await self.complete(delivery)
+            return
         target = self._dead_letter_target()
         if target is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
@@ -156,7 +162,8 @@ class SqliteQueue(Queue):
     @override
     async def stats(self) -> QueueStats:
         now = timestamp(self._clock.now())
-        return await self._reader.run(partial(count_messages, spec=self._spec, now=now))
+        stats = await self._reader.run(partial(count_messages, spec=self._spec, now=now))
+        return stats if self._sink is None else replace(stats, dead_letters=None)
 
     @override
     async def purge(self) -> int:
@@ -206,3 +213,7 @@ class SqliteQueue(Queue):
         )
         read_task(delivery, self._spec, self._serializer, sent_at)
         return delivery
+
+
+def _no_target() -> None:
+    """Return no dead-letter queue of the file."""
