@@ -23,6 +23,7 @@ RESERVE_BYTES: Final = 8192
 #: A standard queue without a redrive policy. A receive that does not wait asks only some of the servers; PurgeQueue is
 #: allowed once in 60 s, and drops what arrives meanwhile.
 TRAITS: Final = QueueTraits(
+    leaves_stale_copies=True,
     backend_redrives=False,
     max_delay=MAX_SQS_DELAY,
     reports_duplicates=False,
