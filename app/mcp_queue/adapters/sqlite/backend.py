@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.engine.reader import Reader
-from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
+from mcp_queue.adapters.sqlite.engine.schema import check_sqlite
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
@@ -41,13 +42,13 @@ class SqliteBackend:
         """Use the file at ``path``, which is created if missing; wait ``busy_timeout`` for other processes."""
         self._path = path
         self._clock = clock
-        self._busy_timeout = busy_timeout
+        self._file = QueueFile(path, clock, busy_timeout)
         self._polling: dict[str, LongPolling] = {}
         self._specs: dict[str, QueueSpec] = {}
-        self._writer = Writer(path, clock=clock, busy_timeout=busy_timeout, on_arrival=self._wake)
-        self._reader = Reader(path, busy_timeout)
+        self._writer = Writer(self._file, clock=clock, on_arrival=self._wake)
+        self._reader = Reader(self._file)
         self._watcher = Watcher(path, on_change=self._wake_all)
-        self._context = SqliteContext(self._writer, self._reader, self._watcher, clock, serializer)
+        self._context = SqliteContext(self._file, self._writer, self._reader, self._watcher, clock, serializer)
         self.pauses = SqlitePauseSwitch(self._writer, self._reader)
 
     async def __aenter__(self) -> Self:
@@ -60,7 +61,7 @@ class SqliteBackend:
         """
         check_sqlite()
         try:
-            await asyncio.to_thread(prepare_file, self._path, self._busy_timeout)
+            await asyncio.to_thread(self._file.open)
         except (OSError, sqlite3.Error) as error:
             message = f"cannot open the embedded queue's file {self._path}: {error}"
             raise BackendUnavailableError(message) from error

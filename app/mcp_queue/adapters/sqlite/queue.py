@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget
 from mcp_queue.adapters.sqlite.engine.command import microseconds, moment, timestamp
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.engine.reader import Reader
 from mcp_queue.adapters.sqlite.engine.reader import count as count_messages
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
@@ -42,6 +43,7 @@ from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 class SqliteContext:
     """What all queues of one file share."""
 
+    file: QueueFile
     writer: Writer
     reader: Reader
     watcher: Watcher
@@ -65,6 +67,7 @@ class SqliteQueue(Queue):
     ) -> None:
         """Send dead letters to another backend, or move them within the file to what the function returns."""
         self._spec = spec
+        self._file = context.file
         self._writer = context.writer
         self._reader = context.reader
         self._watcher = context.watcher
@@ -178,6 +181,7 @@ class SqliteQueue(Queue):
     @override
     async def ping(self) -> None:
         await self._writer.submit(Ping())
+        await self._reader.run(self._file.check_whole)
 
     def _entry(self, task: Task) -> Entry:
         return Entry(

@@ -123,7 +123,7 @@ def prepare_file(path: Path, busy_timeout: timedelta) -> None:
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = connect(path, busy_timeout)
+    connection = connect(path, busy_timeout, create=True)
     try:
         _use_write_ahead_log(connection, tries=1 + busy_timeout // _OPENING_PAUSE)
         _migrate(connection)
@@ -131,10 +131,11 @@ def prepare_file(path: Path, busy_timeout: timedelta) -> None:
         connection.close()
 
 
-def connect(path: Path, busy_timeout: timedelta) -> sqlite3.Connection:
-    """Return a connection whose commits have reached the disk when they return."""
+def connect(path: Path, busy_timeout: timedelta, *, create: bool = False) -> sqlite3.Connection:
+    """Return a connection whose commits have reached the disk when they return; only ``create`` makes a file."""
     connection = sqlite3.connect(
-        path,
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
         timeout=busy_timeout.total_seconds(),
         isolation_level=None,
         cached_statements=_CACHED_STATEMENTS,
