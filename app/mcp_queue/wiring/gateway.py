@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.disabled import NoLedger
@@ -25,6 +26,7 @@ from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, build_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
+from mcp_queue.wiring.leftovers import check_leftovers, warn_of_leftovers
 from mcp_queue.wiring.ports import allow_connections
 from mcp_queue.wiring.process import Signals, freeze_startup_objects, make_directory, package_version, start_logging
 from mcp_queue.wiring.queues import Queues, open_queues
@@ -62,7 +64,10 @@ async def gateway_parts(
     ):
         services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
         backends = {name: queue.ping for name, queue in services.manager.backends().items()}
-        readiness = GatewayReadiness(backends, {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping})
+        others = {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping}
+        if warn_of_leftovers(settings):
+            others["leftovers"] = partial(check_leftovers, settings)
+        readiness = GatewayReadiness(backends, others)
         own_names = {route.name for route in settings.routes if route.name is not None}
         operators = build_operator_services(
             queues, ledger, services, rules, own_names=own_names, clock=clock, metrics=metrics

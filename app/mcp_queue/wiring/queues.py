@@ -30,13 +30,15 @@ EMBEDDED_WAIT = timedelta(seconds=20)
 class Queues:
     """Every queue: ``by_name`` has levels and dead-letter queues too, ``public`` the queues that clients can use.
 
-    ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one.
+    ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one, and
+    ``dead_letter_sinks`` the dead-letter queues at SQS as other backends see them.
     """
 
     by_name: Mapping[str, Queue]
     public: Mapping[str, ProducerQueue]
     pauses: Mapping[str, PauseSwitch]
     movers: Mapping[str, MessageMover] = field(default_factory=dict)
+    dead_letter_sinks: Mapping[str, DeadLetterSink] = field(default_factory=dict)
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +83,8 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
             local = [spec for spec in physical if spec.backend is Backend.SQLITE]
             by_name |= {spec.name: embedded.queue(spec, sinks.get(spec.dead_letter_queue or "")) for spec in local}
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
-        yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses), movers=movers)
+        switches = _switches(public, pauses)
+        yield Queues(by_name=by_name, public=public, pauses=switches, movers=movers, dead_letter_sinks=sinks)
 
 
 async def _payload_store(

@@ -14,6 +14,7 @@ from mcp_queue.adapters.sqlite.engine.reader import Reader
 from mcp_queue.adapters.sqlite.engine.schema import check_sqlite
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
+from mcp_queue.adapters.sqlite.leftovers import Reveal
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
 from mcp_queue.adapters.sqlite.queue import SqliteContext, SqliteQueue
 from mcp_queue.domain.errors import BackendUnavailableError
@@ -87,6 +88,10 @@ class SqliteBackend:
         polling = self._polling.setdefault(spec.name, LongPolling(self._clock))
         target = dead_letters or (lambda: self._dead_letter_target(spec))
         return SqliteQueue(spec, self._context, polling, target)
+
+    async def reveal(self, queue: str) -> None:
+        """Let everything be received that waits in ``queue`` unleased, whenever it is due."""
+        await self._writer.submit(Reveal(queue))
 
     def _dead_letter_target(self, spec: QueueSpec) -> DeadLetterTarget | None:
         if spec.dead_letter_queue is None:
