@@ -131,6 +131,18 @@ class Queue(Protocol):
         ...
 
 
+class MessageBrowser(Protocol):
+    """A queue whose messages can be looked at where they lie, those behind others of their FIFO group too."""
+
+    async def browse(self, after: Delivery | None, limit: int) -> list[Delivery]:
+        """Return what was accepted after the message of ``after``, in order, leased messages too; nothing is hidden."""
+        ...
+
+    async def take(self, delivery: Delivery) -> Delivery | None:
+        """Receive the message of a browsed delivery; return ``None`` where it is leased or gone."""
+        ...
+
+
 class DeadLetterSink(Protocol):
     """A dead-letter queue as queues of other backends see it."""
 

@@ -9,12 +9,13 @@ from datetime import timedelta
 
 from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.adapters.sqlite.queue import SqliteQueue
 from mcp_queue.adapters.sqs.api.client import CallMetrics
 from mcp_queue.adapters.sqs.backend import SqsBackend
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.ports import Clock, DeadLetterSink, MessageMover, PauseSwitch, PayloadStore, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, MessageBrowser, MessageMover, PauseSwitch, PayloadStore, Queue
 from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue, leaves
 from mcp_queue.wiring.process import make_directory
 
@@ -31,7 +32,7 @@ class Queues:
     """Every queue: ``by_name`` has levels and dead-letter queues too, ``public`` the queues that clients can use.
 
     ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one, and
-    ``dead_letter_sinks`` the dead-letter queues at SQS as other backends see them.
+    ``dead_letter_sinks`` the dead-letter queues at SQS as other backends see them, ``browsers`` the embedded queues.
     """
 
     by_name: Mapping[str, Queue]
@@ -39,6 +40,7 @@ class Queues:
     pauses: Mapping[str, PauseSwitch]
     movers: Mapping[str, MessageMover] = field(default_factory=dict)
     dead_letter_sinks: Mapping[str, DeadLetterSink] = field(default_factory=dict)
+    browsers: Mapping[str, MessageBrowser] = field(default_factory=dict)
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +58,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
         pauses: PauseSwitch | None = None
         movers: Mapping[str, MessageMover] = {}
         sinks: dict[str, DeadLetterSink] = {}
+        browsers: Mapping[str, SqliteQueue] = {}
         if any(spec.backend is Backend.SQS for spec in physical):
             sqs = SqsBackend(
                 settings.queues,
@@ -81,10 +84,18 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
             await stack.enter_async_context(embedded)
             pauses = embedded.pauses
             local = [spec for spec in physical if spec.backend is Backend.SQLITE]
-            by_name |= {spec.name: embedded.queue(spec, sinks.get(spec.dead_letter_queue or "")) for spec in local}
+            browsers = {spec.name: embedded.queue(spec, sinks.get(spec.dead_letter_queue or "")) for spec in local}
+            by_name |= browsers
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
         switches = _switches(public, pauses)
-        yield Queues(by_name=by_name, public=public, pauses=switches, movers=movers, dead_letter_sinks=sinks)
+        yield Queues(
+            by_name=by_name,
+            public=public,
+            pauses=switches,
+            movers=movers,
+            dead_letter_sinks=sinks,
+            browsers=browsers,
+        )
 
 
 async def _payload_store(

@@ -18,7 +18,7 @@ from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.enqueue import Enqueue, Entry
 from mcp_queue.adapters.sqlite.purge import PURGED_AT_ONCE, Ping, Purge
-from mcp_queue.adapters.sqlite.receive import MessageRow, Receive
+from mcp_queue.adapters.sqlite.receive import MessageRow, Receive, Take, browse
 from mcp_queue.adapters.sqlite.settle import (
     Complete,
     Extend,
@@ -35,7 +35,7 @@ from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Clock, DeadLetterSink, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, MessageBrowser, Queue
 from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 
 
@@ -51,7 +51,7 @@ class SqliteContext:
     serializer: TaskSerializer
 
 
-class SqliteQueue(Queue):
+class SqliteQueue(Queue, MessageBrowser):
     """A queue in the file of its backend, which makes it.
 
     It settles every delivery in one transaction. A lease that has ended can still be settled or extended until the
@@ -115,6 +115,18 @@ class SqliteQueue(Queue):
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
         with self._watcher.watching():
             return await self._polling.poll(partial(self._receive_now, limit), wait)
+
+    @override
+    async def browse(self, after: Delivery | None, limit: int) -> list[Delivery]:
+        seq = 0 if after is None else Receipt.of(after.receipt_handle).seq
+        rows = await self._reader.run(partial(browse, queue=self._spec.name, after=seq, limit=limit))
+        return [self._delivery(row, 0, self._clock.monotonic()) for row in rows]
+
+    @override
+    async def take(self, delivery: Delivery) -> Delivery | None:
+        leased_at = self._clock.monotonic()
+        leased = await self._writer.submit(Take(self._spec, Receipt.of(delivery.receipt_handle).seq))
+        return next((self._delivery(row, leased.receipt, leased_at) for row in leased.rows), None)
 
     @override
     def stop_waiting(self) -> None:
