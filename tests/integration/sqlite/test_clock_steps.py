@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from mcp_queue.adapters.sqlite import SqliteBackend
+from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import DEDUPLICATION_WINDOW, QueueSpec
 from mcp_queue.testing import FakeClock
 from tests.support.clock import HOUR, NOW, SECOND, START
-from tests.support.queues.embedded import FIFO, STANDARD
+from tests.support.queues.embedded import FIFO, STANDARD, Lock
 from tests.support.queues.harness import ids
 from tests.support.tasks import a_task
 
@@ -153,3 +154,18 @@ async def test_a_step_back_that_no_process_saw_hides_nothing(path: Path, clock: 
         assert "leased" in ids(await queue.receive(10, NOW))
         await clock.advance(DEDUPLICATION_WINDOW)
         assert (await after.queue(FIFO).enqueue(a_task("second", deduplication_id="same"))).duplicate_of is None
+
+
+async def test_a_step_that_no_process_saw_is_followed_once_the_file_is_free(path: Path, clock: FakeClock) -> None:
+    """A lock of another process at the start puts the correction off, not aside."""
+    async with another_process(path, clock) as before:
+        await before.queue(STANDARD).enqueue(a_task("t-1"))
+    clock.step(-HOUR)
+    backend = SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer(), busy_timeout=SECOND / 5)
+    async with backend as after:
+        with Lock(path) as lock:
+            lock.take()
+            with pytest.raises(BackendUnavailableError, match="locked"):
+                await after.queue(STANDARD).receive(1, NOW)
+            lock.give_back()
+        assert ["t-1"] == ids(await after.queue(STANDARD).receive(1, NOW))

@@ -74,10 +74,18 @@ class Executor:
     def _transaction(self) -> Transaction:
         self._file.check_place()
         if self._connection is None:
-            self._connection = self._file.connect()
-            self._steps.begin(self._connection)
+            self._connection = self._connected()
         self._steps.follow(self._connection)
         return Transaction(self._connection, timestamp(self._clock.now()))
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = self._file.connect()
+        try:
+            self._steps.begin(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _abort(self, *, broken: bool) -> None:
         if self._connection is None:
