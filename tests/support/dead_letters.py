@@ -102,7 +102,9 @@ class DeadLetterKit:
 
     def unstored(self) -> QueueDeadLetters:
         """Return the dead letters of the queues."""
-        return QueueDeadLetters(self.sources, self.movers, self.sender, depth=self.depth, rules=RULES, clock=self.clock)
+        return QueueDeadLetters(
+            self.sources, self.movers, {}, self.sender, depth=self.depth, rules=RULES, clock=self.clock
+        )
 
     async def depth(self, queue: str) -> int | None:
         """Return how many dead letters of ``queue`` wait."""

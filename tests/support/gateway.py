@@ -146,7 +146,7 @@ class GatewayKit:
     ) -> DeadLetters:
         if self.harness is None:
             return QueueDeadLetters(
-                sources, {}, sender, depth=self._dead_letters_waiting, rules=rules, clock=self.clock
+                sources, {}, {}, sender, depth=self._dead_letters_waiting, rules=rules, clock=self.clock
             )
         ledger = self.harness.ledger
         return LedgerDeadLetters(

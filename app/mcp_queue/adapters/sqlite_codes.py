@@ -20,6 +20,8 @@ UNUSABLE: Final = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+#: What lies in the file is not what was written.
+DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NO_CODE = -1
 
 

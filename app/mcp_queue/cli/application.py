@@ -57,6 +57,7 @@ def build() -> typer.Typer:
     queue_commands.command()(queues.resume)
     queue_commands.command()(queues.purge)
     queue_commands.command()(queues.apply)
+    queue_commands.command()(queues.move)
     app.add_typer(queue_commands, name="queues", rich_help_panel=_OPERATE)
 
     dead_letter_commands = _group("See, redrive and delete dead letters.")

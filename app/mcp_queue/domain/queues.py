@@ -95,6 +95,8 @@ class QueueTraits:
 
     ``rewrites``: a delivery that is retried or deferred comes back as the task that was given, so that ``retry_count``
     travels in the message. SQS FIFO queues cannot: there the old body comes back.
+    ``leaves_stale_copies``: a crash while it reschedules or dead-letters can leave the old message beside the new one.
+    Where that is one transaction, a message that the ledger takes for an older one comes from a restored backup.
     ``backend_redrives``: the backend moves a message over ``max_receive_count`` to the dead-letter queue itself.
     ``max_delay``: the longest delay it holds; ``None`` is any, zero none at all.
     ``reports_duplicates``: ``Accepted.duplicate_of`` names the first task where FIFO deduplication drops a second one.
@@ -105,6 +107,7 @@ class QueueTraits:
     """
 
     rewrites: bool = True
+    leaves_stale_copies: bool = False
     backend_redrives: bool = True
     max_delay: timedelta | None = None
     reports_duplicates: bool = True

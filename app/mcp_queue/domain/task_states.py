@@ -58,11 +58,15 @@ class TaskState:
 
 
 class DeliveredAttempt(NamedTuple):
-    """Which attempt a delivered message is; ``counts_itself``: the message carries the true number."""
+    """Which attempt a delivered message is; ``counts_itself``: the message carries the true number.
+
+    Only where it ``may_be_stale`` a successor of the same generation can be on its way.
+    """
 
     redrive_count: int
     attempt: int
     counts_itself: bool
+    may_be_stale: bool = True
 
 
 class AdmissionDecision(NamedTuple):
@@ -150,7 +154,7 @@ def admit(known: TaskState, delivered: DeliveredAttempt, now: datetime) -> Admis
 
     A running task is never a reason against it: its worker may be gone.
     """
-    superseded = delivered.counts_itself and delivered.attempt <= known.superseded
+    superseded = delivered.counts_itself and delivered.may_be_stale and delivered.attempt <= known.superseded
     if delivered.redrive_count < known.redrive_count or superseded:
         return AdmissionDecision(known, delivered.attempt, stale=True)
     if known.status.ended:

@@ -14,7 +14,7 @@ from mcp_queue.ports.execution import Admission, AttemptRecord, AttemptStart, Ex
 from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
 from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
 from mcp_queue.ports.payloads import PayloadPointer, PayloadStore
-from mcp_queue.ports.queues import MessageMover, PauseSwitch, Queue
+from mcp_queue.ports.queues import DeadLetterSink, MessageBrowser, MessageMover, PauseSwitch, Queue
 from mcp_queue.ports.tasks import HeldTasks, IdempotencyStore, ScheduleStore, TaskStore
 from mcp_queue.ports.tracing import Span, Tracer
 
@@ -28,6 +28,7 @@ __all__ = [
     "CallbackSender",
     "Clock",
     "DeadLetterMetrics",
+    "DeadLetterSink",
     "DeadLetterStore",
     "DestinationMetrics",
     "Destinations",
@@ -37,6 +38,7 @@ __all__ = [
     "HeldTasks",
     "IdempotencyStore",
     "LedgerMetrics",
+    "MessageBrowser",
     "MessageMover",
     "Metrics",
     "NotificationOutbox",

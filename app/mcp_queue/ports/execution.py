@@ -16,6 +16,7 @@ class AttemptStart:
     attempt: int
     counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``)
     started_at: datetime
+    may_be_stale: bool = True  #: its successor may have been sent (``QueueTraits.leaves_stale_copies``)
 
 
 @dataclass(frozen=True, slots=True)

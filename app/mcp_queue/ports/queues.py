@@ -131,6 +131,29 @@ class Queue(Protocol):
         ...
 
 
+class MessageBrowser(Protocol):
+    """A queue whose messages can be looked at where they lie, those behind others of their FIFO group too."""
+
+    async def browse(self, after: Delivery | None, limit: int) -> list[Delivery]:
+        """Return what was accepted after the message of ``after``, in order, leased messages too; nothing is hidden."""
+        ...
+
+    async def take(self, delivery: Delivery) -> Delivery | None:
+        """Receive the message of a browsed delivery; return ``None`` where it is leased or gone."""
+        ...
+
+
+class DeadLetterSink(Protocol):
+    """A dead-letter queue as queues of other backends see it."""
+
+    async def put(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        """Send ``dead_letter`` as a task, or the raw body of ``delivery`` where it is not a task or does not fit.
+
+        No rule for new tasks applies: a task that was accepted can always be given up.
+        """
+        ...
+
+
 class PauseSwitch(Protocol):
     """Remembers which queues are paused, for every process."""
 

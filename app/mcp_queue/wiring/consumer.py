@@ -43,6 +43,7 @@ from mcp_queue.telemetry.metrics import PrometheusMetrics
 from mcp_queue.telemetry.tracing import Tracing, tracing
 from mcp_queue.wiring.dead_letters import tending_dead_letters
 from mcp_queue.wiring.handlers import known_destinations, known_payloads, known_types, load_router
+from mcp_queue.wiring.leftovers import warn_of_leftovers
 from mcp_queue.wiring.ports import allow_connections, serving_port
 from mcp_queue.wiring.process import Signals, exit_immediately, freeze_startup_objects, start_logging
 from mcp_queue.wiring.queues import EMBEDDED_WAIT, Queues, open_queues
@@ -103,6 +104,7 @@ async def run_consumer(settings: Settings) -> None:
             _dead_letter_processors(settings, queues, ledger, clock, signals.hurry) as dead_letter_processors,
             tending_dead_letters(settings, ledger, services, clock=clock, metrics=metrics),
         ):
+            warn_of_leftovers(settings)
             freeze_startup_objects()
             pool.start()
             readiness.started = True

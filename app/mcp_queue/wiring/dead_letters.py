@@ -53,7 +53,9 @@ def build_operator_services(
     sender = RedriveSender(purges=services.purges, metrics=metrics)
     depth = services.dead_letters_waiting
     if isinstance(ledger, NoLedger):
-        in_queue = QueueDeadLetters(services.topology, queues.movers, sender, depth=depth, rules=rules, clock=clock)
+        in_queue = QueueDeadLetters(
+            services.topology, queues.movers, queues.browsers, sender, depth=depth, rules=rules, clock=clock
+        )
         return OperatorServices(dead_letters=in_queue, destinations=destinations, auditor=auditor)
     redriver = Redriver(ledger.dead_letters, services.topology, sender)
     runner = RedriveRunner(ledger.redrives, redriver, clock=clock, random=random.random)

@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.ledger.disabled import NoLedger
@@ -25,6 +26,7 @@ from mcp_queue.telemetry.spans import current_trace_id
 from mcp_queue.telemetry.tracing import tracing
 from mcp_queue.wiring.dead_letters import OperatorServices, build_operator_services
 from mcp_queue.wiring.handlers import known_payloads, known_types, load_router
+from mcp_queue.wiring.leftovers import check_leftovers, warn_of_leftovers
 from mcp_queue.wiring.ports import allow_connections
 from mcp_queue.wiring.process import (
     Signals,
@@ -69,6 +71,8 @@ async def gateway_parts(
     ):
         services = build_shared_services(queues, ledger, rules, clock=clock, metrics=metrics, tracer=tracer)
         others = {} if isinstance(ledger, NoLedger) else {"ledger": ledger.ping}
+        if warn_of_leftovers(settings):
+            others["leftovers"] = partial(check_leftovers, settings)
         readiness = GatewayReadiness(services.manager.task_queues(), others, clock=clock)
         own_names = {route.name for route in settings.routes if route.name is not None}
         operators = build_operator_services(

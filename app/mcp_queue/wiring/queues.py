@@ -3,19 +3,19 @@
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from mcp_queue.adapters.cross_backend import CrossBackendQueue
 from mcp_queue.adapters.s3 import S3PayloadStore
 from mcp_queue.adapters.sqlite.backend import SqliteBackend
+from mcp_queue.adapters.sqlite.queue import SqliteQueue
 from mcp_queue.adapters.sqs.api.client import CallMetrics
 from mcp_queue.adapters.sqs.backend import SqsBackend
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.ports import Clock, MessageMover, PauseSwitch, PayloadStore, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, MessageBrowser, MessageMover, PauseSwitch, PayloadStore, Queue
 from mcp_queue.services.queues.priority import PriorityQueue, ProducerQueue, leaves
 from mcp_queue.wiring.process import make_directory, make_private_file
 
@@ -31,13 +31,16 @@ EMBEDDED_WAIT = timedelta(seconds=20)
 class Queues:
     """Every queue: ``by_name`` has levels and dead-letter queues too, ``public`` the queues that clients can use.
 
-    ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one.
+    ``pauses`` and ``movers`` hold the pause switch and the message mover of each public queue that has one, and
+    ``dead_letter_sinks`` the dead-letter queues at SQS as other backends see them, ``browsers`` the embedded queues.
     """
 
     by_name: Mapping[str, Queue]
     public: Mapping[str, ProducerQueue]
     pauses: Mapping[str, PauseSwitch]
     movers: Mapping[str, MessageMover] = field(default_factory=dict)
+    dead_letter_sinks: Mapping[str, DeadLetterSink] = field(default_factory=dict)
+    browsers: Mapping[str, MessageBrowser] = field(default_factory=dict)
 
 
 @contextlib.asynccontextmanager
@@ -54,14 +57,8 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
         by_name: dict[str, Queue] = {}
         pauses: PauseSwitch | None = None
         movers: Mapping[str, MessageMover] = {}
-        if any(spec.backend is Backend.SQLITE for spec in physical):
-            make_directory(settings.data_dir, "QUEUE_DATA_DIR")
-            make_private_file(settings.data_dir / EMBEDDED_FILE, "QUEUE_DATA_DIR")
-            embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
-            await stack.enter_async_context(embedded)
-            pauses = embedded.pauses
-            local = {spec.name for spec in physical if spec.backend is Backend.SQLITE}
-            by_name |= {spec.name: embedded.queue(_local(spec, local)) for spec in physical if spec.name in local}
+        sinks: dict[str, DeadLetterSink] = {}
+        browsers: Mapping[str, SqliteQueue] = {}
         if any(spec.backend is Backend.SQS for spec in physical):
             sqs = SqsBackend(
                 settings.queues,
@@ -80,9 +77,26 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 logger.warning("%s", warning)
             by_name |= {spec.name: sqs.queue(spec.name) for spec in physical if spec.backend is Backend.SQS}
             movers = sqs.movers
-        by_name = {spec.name: _with_dead_letters(spec, by_name) for spec in physical}
+            sinks = {name: sqs.dead_letter_sink(name) for name in settings.dead_letter_queues if name in by_name}
+        if any(spec.backend is Backend.SQLITE for spec in physical):
+            make_directory(settings.data_dir, "QUEUE_DATA_DIR")
+            make_private_file(settings.data_dir / EMBEDDED_FILE, "QUEUE_DATA_DIR")
+            embedded = SqliteBackend(settings.data_dir / EMBEDDED_FILE, clock=clock, serializer=serializer)
+            await stack.enter_async_context(embedded)
+            pauses = embedded.pauses
+            local = [spec for spec in physical if spec.backend is Backend.SQLITE]
+            browsers = {spec.name: embedded.queue(spec, sinks.get(spec.dead_letter_queue or "")) for spec in local}
+            by_name |= browsers
         public = {spec.name: _public(spec, by_name) for spec in settings.queues if spec.name == spec.public_name}
-        yield Queues(by_name=by_name, public=public, pauses=_switches(public, pauses), movers=movers)
+        switches = _switches(public, pauses)
+        yield Queues(
+            by_name=by_name,
+            public=public,
+            pauses=switches,
+            movers=movers,
+            dead_letter_sinks=sinks,
+            browsers=browsers,
+        )
 
 
 async def _payload_store(
@@ -94,19 +108,6 @@ async def _payload_store(
     # Bodies are ASCII: an escaped character takes six bytes.
     longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
     return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
-
-
-def _local(spec: QueueSpec, names: Collection[str]) -> QueueSpec:
-    """Return ``spec`` without a dead-letter queue outside the file: the file cannot move messages to it."""
-    return spec if spec.dead_letter_queue in names else replace(spec, dead_letter_queue=None)
-
-
-def _with_dead_letters(spec: QueueSpec, by_name: Mapping[str, Queue]) -> Queue:
-    """Return the queue of ``spec``, whose dead-letter queue may be on the other backend."""
-    dead_letters = by_name[spec.dead_letter_queue] if spec.dead_letter_queue is not None else None
-    if dead_letters is None or dead_letters.spec.backend is spec.backend:
-        return by_name[spec.name]
-    return CrossBackendQueue(by_name[spec.name], dead_letters)
 
 
 def _public(spec: QueueSpec, by_name: Mapping[str, Queue]) -> ProducerQueue:

@@ -16,6 +16,7 @@ from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import Backend
 from mcp_queue.domain.task import Task
+from mcp_queue.services.dead_letters.edits import DeadLetterEdits
 from mcp_queue.services.dead_letters.in_queue import QueueDeadLetters
 from mcp_queue.services.dead_letters.redrive import RedriveSender
 from mcp_queue.services.dead_letters.topology import DeadLetterTopology
@@ -48,6 +49,7 @@ async def test_dead_letters_are_sampled_and_taken_out(tmp_path: Path) -> None:
         dead_letters = QueueDeadLetters(
             DeadLetterTopology(queues, queues),
             {},
+            queues,
             RedriveSender(purges=Purges({}, NoLedger(clock).queues, clock), metrics=DeadLetterCounts()),
             depth=depth,
             rules=EnqueueRules(),
@@ -82,3 +84,49 @@ async def test_task_of_the_largest_size_can_be_redriven(tmp_path: Path) -> None:
         assert 1 == again.task.redrive_count
         with pytest.raises(TaskTooLargeError):
             await queue.enqueue(replace(task, id="larger", payload="x" * 2001))
+
+
+@pytest.mark.parametrize("taken", ["redriven", "deleted"])
+async def test_dead_letters_behind_others_of_their_group_are_reached(tmp_path: Path, taken: str) -> None:
+    """A FIFO dead-letter queue lets only the first of each group be received; an operator sees and takes all."""
+    clock = SystemClock()
+    async with SqliteBackend(tmp_path / "queue.db", clock=clock, serializer=JsonTaskSerializer()) as backend:
+        specs = fifo("orders", dead_letter_queue="dlq.fifo"), fifo("dlq.fifo", dead_letter_queue=None)
+        queues = {spec.name: backend.queue(spec) for spec in specs}
+        for number in range(NUMBER):
+            task = a_task(f"t-{number}", queue="orders", group="g")
+            await queues["orders"].enqueue(task)
+            [delivery] = await queues["orders"].receive(1, NOW)
+            await queues["orders"].dead_letter(delivery, dead_letter_message(task, "it broke", clock.now(), "orders"))
+
+        async def depth(name: str) -> int | None:
+            return (await queues[name].stats()).dead_letters
+
+        dead_letters = QueueDeadLetters(
+            DeadLetterTopology(queues, queues),
+            {},
+            queues,
+            RedriveSender(purges=Purges({}, NoLedger(clock).queues, clock), metrics=DeadLetterCounts()),
+            depth=depth,
+            rules=EnqueueRules(),
+            clock=clock,
+        )
+        every = DeadLetterFilter(queue="orders")
+        assert NUMBER == len((await dead_letters.list_dead_letters(every, limit=200)).dead_letters)
+        assert RedriveOutcome(matched=NUMBER, sampled=True) == await dead_letters.redrive_many(
+            every, "me", dry_run=True
+        )
+        assert "t-20" == (await dead_letters.get("orders", "t-20")).dead_letter.task_id
+        if taken == "deleted":
+            await dead_letters.delete("orders", "t-20", "me")
+        else:
+            await dead_letters.redrive_one("orders", "t-20", DeadLetterEdits(), "me")
+            [redriven] = await queues["orders"].receive(1, NOW)
+            assert redriven.task is not None
+            assert ("t-20", 1) == (redriven.task.id, redriven.task.redrive_count)
+            await queues["orders"].complete(redriven)
+        assert NUMBER - 1 == await depth("orders")
+        outcome = await dead_letters.redrive_many(DeadLetterFilter(queue="orders", ids=("t-5", "t-25")), "me")
+        assert isinstance(outcome, RedriveOutcome)
+        assert 2 == outcome.redriven
+        assert NUMBER - 3 == await depth("orders")

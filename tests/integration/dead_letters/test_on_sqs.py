@@ -86,7 +86,7 @@ async def staged(names: Sequence[str] = ("tasks",), *, fifo: bool = False, polic
         sources = DeadLetterTopology(queues, queues)
         yield Stage(
             backend,
-            QueueDeadLetters(sources, backend.movers, sender, depth=depth, rules=EnqueueRules(), clock=clock),
+            QueueDeadLetters(sources, backend.movers, {}, sender, depth=depth, rules=EnqueueRules(), clock=clock),
         )
 
 

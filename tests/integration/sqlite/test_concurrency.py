@@ -203,11 +203,3 @@ async def test_a_step_back_of_the_clock_keeps_a_groups_order(backend: SqliteBack
         order += ids([delivery])
         await queue.complete(delivery)
     assert ["a", "b"] == order
-
-
-async def test_a_purge_of_many_takes_several_transactions(backend: SqliteBackend) -> None:
-    """However much there is, all of it goes, and nothing that comes after."""
-    queue = backend.queue(STANDARD)
-    await queue.enqueue_batch([a_task(f"t-{number}") for number in range(4500)])
-    assert 4500 == await queue.purge()
-    assert 0 == (await queue.stats()).approximate_messages

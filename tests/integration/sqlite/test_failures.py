@@ -1,6 +1,7 @@
 """What goes wrong with files and disks, and how the embedded queue comes back from it."""
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from mcp_queue.adapters.sqlite import SqliteBackend
 from mcp_queue.adapters.sqlite.engine.executor import Executor
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
 from mcp_queue.adapters.sqlite.purge import Ping
 from mcp_queue.domain.delivery import Accepted
@@ -44,7 +46,7 @@ class TestOpening:
         connection = sqlite3.connect(path)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(NotSupportedError, match="version 99, this program knows up to 1"):
+        with pytest.raises(NotSupportedError, match="version 99, this program knows up to 2"):
             await opened(path).__aenter__()
 
     async def test_a_directory_that_cannot_be_made_is_named(self, path: Path) -> None:
@@ -173,7 +175,7 @@ class TestLostFile:
 
     def test_a_connection_is_made_anew_when_the_cause_is_gone(self, path: Path) -> None:
         """After an error of the disk the next command tries with a new connection."""
-        executor = Executor(path, FakeClock(START), SECOND)
+        executor = Executor(QueueFile(path, FakeClock(START), SECOND), FakeClock(START))
         (failure,) = executor.run([Ping()]).outcomes
         assert isinstance(failure, BackendUnavailableError)
         assert "cannot be opened" in str(failure)
@@ -197,3 +199,84 @@ class TestLostFile:
         overwrite(path, good)
         assert 1 == (await queue.stats()).approximate_messages
         assert ["t-1"] == ids(await queue.receive(1, NOW))
+
+    async def test_a_file_whose_directory_is_gone_takes_no_tasks(self, path: Path, backend: SqliteBackend) -> None:
+        """What is accepted then would be seen by no other process; the directory's return mends it."""
+        queue = backend.queue(STANDARD)
+        await queue.enqueue(a_task("before"))
+        path.parent.rename(path.parent.with_name("elsewhere"))
+        for call in (queue.enqueue(a_task("lost")), queue.ping(), queue.receive(1, NOW), queue.stats()):
+            with pytest.raises(BackendUnavailableError, match="removed or replaced"):
+                await call
+        path.parent.with_name("elsewhere").rename(path.parent)
+        await queue.ping()
+        await queue.enqueue(a_task("after"))
+        assert ["before", "after"] == ids(await queue.receive(10, NOW))
+
+    async def test_a_file_that_was_removed_is_not_made_anew(self, path: Path, backend: SqliteBackend) -> None:
+        """An empty file in its place would hide the loss."""
+        queue = backend.queue(STANDARD)
+        await queue.ping()
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        with pytest.raises(BackendUnavailableError, match="removed or replaced"):
+            await queue.enqueue(a_task("lost"))
+        assert [] == listed(path.parent)
+
+    async def test_a_file_that_was_replaced_is_left_alone(self, path: Path, backend: SqliteBackend) -> None:
+        """A backup that was put into its place under a running process is used after a restart, whole."""
+        queue = backend.queue(STANDARD)
+        await queue.enqueue(a_task("old"))
+        for left in path.parent.iterdir():
+            left.unlink()
+        async with opened(path) as restored:
+            await restored.queue(STANDARD).enqueue(a_task("restored"))
+            with pytest.raises(BackendUnavailableError, match="removed or replaced"):
+                await queue.ping()
+            assert ["restored"] == ids(await restored.queue(STANDARD).receive(10, NOW))
+
+
+class TestDamaged:
+    """Files whose content is not what was written."""
+
+    async def test_a_damaged_file_is_not_opened(self, path: Path) -> None:
+        """A process says at its start what is wrong."""
+        async with opened(path) as backend:
+            await backend.queue(STANDARD).enqueue_batch([a_task(f"t-{number}") for number in range(500)])
+        damage(path)
+        with pytest.raises(BackendUnavailableError, match=r"queue\.db.*malformed"):
+            await opened(path).__aenter__()
+
+    async def test_damage_is_logged_once_and_readiness_follows(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An error that tells of damage keeps the process from being ready until the file is whole again."""
+        clock = FakeClock(START)
+        async with opened(path) as filled:
+            await filled.queue(STANDARD).enqueue_batch([a_task(f"t-{number}") for number in range(500)])
+        good = content(path)
+        async with SqliteBackend(path, clock=clock, serializer=JsonTaskSerializer()) as backend:
+            queue = backend.queue(STANDARD)
+            damage(path)
+            for _ in range(2):
+                with pytest.raises(BackendUnavailableError, match="damaged"):
+                    await queue.receive(10, NOW)
+            with pytest.raises(BackendUnavailableError, match="damaged"):
+                await queue.ping()
+            assert 1 == sum("queue.db is damaged" in message for message in caplog.messages)
+            overwrite(path, good)
+            await clock.advance(60 * SECOND)
+            await queue.ping()
+            assert "queue.db is whole again" in caplog.messages[-1]
+            assert 10 == len(await queue.receive(10, NOW))
+
+
+def listed(directory: Path) -> list[Path]:
+    """Return what lies in a directory."""
+    return list(directory.iterdir())
+
+
+def damage(path: Path) -> None:
+    """Overwrite what lies behind the first page of a closed file, as a failing disk does."""
+    whole = content(path)
+    overwrite(path, whole[:4096] + b"\xff" * (len(whole) - 4096))

@@ -9,24 +9,27 @@ from types import TracebackType
 from typing import Self
 
 from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.engine.reader import Reader
-from mcp_queue.adapters.sqlite.engine.schema import check_sqlite, prepare_file
+from mcp_queue.adapters.sqlite.engine.schema import check_sqlite
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
+from mcp_queue.adapters.sqlite.leftovers import Reveal
 from mcp_queue.adapters.sqlite.pauses import SqlitePauseSwitch
 from mcp_queue.adapters.sqlite.queue import SqliteContext, SqliteQueue
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
-from mcp_queue.ports import Clock
+from mcp_queue.ports import Clock, DeadLetterSink
 from mcp_queue.services.queues.long_polling import LongPolling
 
 
 class SqliteBackend:
     """All queues of one file, for one event loop. An async context manager.
 
-    Leases and delays are kept in the machine's time of day, the one clock that its processes share and that outlives
-    them: a step of it moves them along. The order of FIFO groups does not depend on it.
+    Times are kept by the machine's time of day, the one clock that its processes share and that outlives them. When it
+    steps, leases and waits of a given length keep that length; what is scheduled for a moment waits for that moment.
+    The order of FIFO groups does not depend on it.
     """
 
     def __init__(
@@ -40,13 +43,13 @@ class SqliteBackend:
         """Use the file at ``path``, which is created if missing; wait ``busy_timeout`` for other processes."""
         self._path = path
         self._clock = clock
-        self._busy_timeout = busy_timeout
+        self._file = QueueFile(path, clock, busy_timeout)
         self._polling: dict[str, LongPolling] = {}
         self._specs: dict[str, QueueSpec] = {}
-        self._writer = Writer(path, clock=clock, busy_timeout=busy_timeout, on_arrival=self._wake)
-        self._reader = Reader(path, busy_timeout)
+        self._writer = Writer(self._file, clock=clock, on_arrival=self._wake)
+        self._reader = Reader(self._file)
         self._watcher = Watcher(path, on_change=self._wake_all)
-        self._context = SqliteContext(self._writer, self._reader, self._watcher, clock, serializer)
+        self._context = SqliteContext(self._file, self._writer, self._reader, self._watcher, clock, serializer)
         self.pauses = SqlitePauseSwitch(self._writer, self._reader)
 
     async def __aenter__(self) -> Self:
@@ -59,7 +62,7 @@ class SqliteBackend:
         """
         check_sqlite()
         try:
-            await asyncio.to_thread(prepare_file, self._path, self._busy_timeout)
+            await asyncio.to_thread(self._file.open)
         except (OSError, sqlite3.Error) as error:
             message = f"cannot open the embedded queue's file {self._path}: {error}"
             raise BackendUnavailableError(message) from error
@@ -76,11 +79,19 @@ class SqliteBackend:
         await self._writer.close()
         await self._reader.close()
 
-    def queue(self, spec: QueueSpec) -> SqliteQueue:
-        """Return the queue of ``spec``. Its dead-letter queue is the one of that name in this file."""
+    def queue(self, spec: QueueSpec, dead_letters: DeadLetterSink | None = None) -> SqliteQueue:
+        """Return the queue of ``spec``. Its dead-letter queue is ``dead_letters``, or that of this file.
+
+        No redrive policy moves messages out of the file: there the consumer enforces ``max_receive_count``.
+        """
         self._specs[spec.name] = spec
         polling = self._polling.setdefault(spec.name, LongPolling(self._clock))
-        return SqliteQueue(spec, self._context, polling, dead_letter_target=lambda: self._dead_letter_target(spec))
+        target = dead_letters or (lambda: self._dead_letter_target(spec))
+        return SqliteQueue(spec, self._context, polling, target)
+
+    async def reveal(self, queue: str) -> None:
+        """Let everything be received that waits in ``queue`` unleased, whenever it is due."""
+        await self._writer.submit(Reveal(queue))
 
     def _dead_letter_target(self, spec: QueueSpec) -> DeadLetterTarget | None:
         if spec.dead_letter_queue is None:

@@ -13,7 +13,7 @@ from mcp_queue.domain.errors import QueueError, QueueFullError
 from mcp_queue.domain.queues import DEDUPLICATION_WINDOW, QueueSpec
 
 _INSERT = """
-    INSERT INTO messages (queue, visible_at, sent_at, line, group_key, message_id, attributes, body) VALUES {rows}
+    INSERT INTO messages (seq, queue, visible_at, sent_at, line, group_key, message_id, attributes, body) VALUES {rows}
 """
 _DEPTH = "SELECT coalesce(sum(messages), 0) FROM depths WHERE queue = ?"
 _FORGET = "DELETE FROM first_copies WHERE forgotten_at <= ?"
@@ -110,7 +110,8 @@ def _room(transaction: Transaction, spec: QueueSpec) -> int | None:
 def _insert_rows(transaction: Transaction, spec: QueueSpec, entries: Sequence[Entry]) -> None:
     if spec.fifo:
         line_up_due(transaction, spec.name)
-    _write(transaction, _INSERT, [_row(transaction.now, spec, entry) for entry in entries])
+    numbered = zip(transaction.numbers(len(entries)), entries, strict=True)
+    _write(transaction, _INSERT, [_row(transaction.now, spec, number, entry) for number, entry in numbered])
     if spec.fifo:
         forgotten_at = transaction.now + microseconds(DEDUPLICATION_WINDOW)
         copies = [(spec.name, of.deduplication_id, of.task_id, of.message_id, forgotten_at) for of in entries]
@@ -124,9 +125,9 @@ def _write(transaction: Transaction, statement: str, rows: Sequence[tuple[str | 
         transaction.connection.execute(written, tuple(chain.from_iterable(chunk)))
 
 
-def _row(now: int, spec: QueueSpec, entry: Entry) -> tuple[str | int | None, ...]:
+def _row(now: int, spec: QueueSpec, number: int, entry: Entry) -> tuple[str | int | None, ...]:
     due = now if entry.due is None or entry.due <= now else entry.due
     # A FIFO message that is due stands in its line, hidden until it is the head; a delayed one waits beside it.
-    line = (1 if due == now else 0) if spec.fifo else None
+    line = (number if due == now else 0) if spec.fifo else None
     visible_at = None if line else due
-    return (spec.name, visible_at, now, line, entry.group, entry.message_id, entry.attributes, entry.body)
+    return (number, spec.name, visible_at, now, line, entry.group, entry.message_id, entry.attributes, entry.body)

@@ -10,13 +10,13 @@ _PROMOTE = """
     WITH lines (group_key) AS (VALUES {rows})
     UPDATE messages SET visible_at = min(sent_at, ?)
     WHERE visible_at IS NULL AND seq IN (
-      SELECT (SELECT min(seq) FROM messages WHERE queue = ? AND group_key = lines.group_key AND line = 1) FROM lines
+      SELECT (
+        SELECT seq FROM messages WHERE queue = ? AND group_key = lines.group_key AND line > 0 ORDER BY line LIMIT 1
+      ) FROM lines
     )
 """
 _DUE = "SELECT seq, group_key FROM messages WHERE queue = ? AND line = 0 AND visible_at <= ? ORDER BY visible_at, seq"
-_PLACE = """
-    UPDATE messages SET seq = (SELECT max(seq) + 1 FROM messages), line = 1, visible_at = NULL WHERE seq = ?
-"""
+_PLACE = "UPDATE messages SET line = ?, visible_at = NULL WHERE seq = ?"
 
 
 def promote_heads(transaction: Transaction, queue: str, groups: Iterable[str]) -> None:
@@ -30,7 +30,7 @@ def promote_heads(transaction: Transaction, queue: str, groups: Iterable[str]) -
 def line_up_due(transaction: Transaction, queue: str) -> None:
     """Append delayed messages that are due to their line, before a later message joins it."""
     due = transaction.connection.execute(_DUE, (queue, transaction.now)).fetchall()
-    for seq, _ in due:
-        transaction.connection.execute(_PLACE, (seq,))
     if due:
+        places = [(place, seq) for place, (seq, _) in zip(transaction.numbers(len(due)), due, strict=True)]
+        transaction.connection.executemany(_PLACE, places)
         promote_heads(transaction, queue, [group for _, group in due])

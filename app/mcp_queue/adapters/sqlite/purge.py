@@ -11,7 +11,7 @@ from mcp_queue.adapters.sqlite.fifo import promote_heads
 #: Messages that one transaction deletes: a purge of millions must not lock the file for seconds.
 PURGED_AT_ONCE = 2000
 
-_LAST = "SELECT coalesce(max(seq), 0) FROM messages"
+_LAST = "SELECT value FROM counters WHERE name = 'accepted'"
 _PURGEABLE = """
     SELECT seq, group_key, line FROM messages
     WHERE queue = ? AND seq <= ? AND NOT (receipt IS NOT NULL AND visible_at > ?) LIMIT ?
@@ -20,7 +20,7 @@ _DELETE = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 
 
 class PurgeProgress(NamedTuple):
-    """How many messages one step deleted, and the last message that belongs to the purge."""
+    """How many messages one step deleted, and the number of the last message that belongs to the purge."""
 
     deleted: int
     last: int

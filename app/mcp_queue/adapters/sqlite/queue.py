@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from mcp_queue.adapters.sqlite.dead_letters import DeadLetterTarget
 from mcp_queue.adapters.sqlite.engine.command import microseconds, moment, timestamp
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.engine.reader import Reader
 from mcp_queue.adapters.sqlite.engine.reader import count as count_messages
 from mcp_queue.adapters.sqlite.engine.watcher import Watcher
 from mcp_queue.adapters.sqlite.engine.writer import Writer
 from mcp_queue.adapters.sqlite.enqueue import Enqueue, Entry
 from mcp_queue.adapters.sqlite.purge import PURGED_AT_ONCE, Ping, Purge
-from mcp_queue.adapters.sqlite.receive import MessageRow, Receive
+from mcp_queue.adapters.sqlite.receive import MessageRow, Receive, Take, browse
 from mcp_queue.adapters.sqlite.settle import (
     Complete,
     Extend,
@@ -34,7 +35,7 @@ from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.messages import attributes_of, attributes_of_raw, body_within_limit, read_task
 from mcp_queue.domain.queues import QueueSpec, QueueStats, QueueTraits
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Clock, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, MessageBrowser, Queue
 from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 
 
@@ -42,6 +43,7 @@ from mcp_queue.services.queues.long_polling import LongPolling, ReceiveResult
 class SqliteContext:
     """What all queues of one file share."""
 
+    file: QueueFile
     writer: Writer
     reader: Reader
     watcher: Watcher
@@ -49,7 +51,7 @@ class SqliteContext:
     serializer: TaskSerializer
 
 
-class SqliteQueue(Queue):
+class SqliteQueue(Queue, MessageBrowser):
     """A queue in the file of its backend, which makes it.
 
     It settles every delivery in one transaction. A lease that has ended can still be settled or extended until the
@@ -61,17 +63,19 @@ class SqliteQueue(Queue):
         spec: QueueSpec,
         context: SqliteContext,
         polling: LongPolling,
-        *,
-        dead_letter_target: Callable[[], DeadLetterTarget | None],
+        dead_letters: DeadLetterSink | Callable[[], DeadLetterTarget | None],
     ) -> None:
+        """Send dead letters to another backend, or move them within the file to what the function returns."""
         self._spec = spec
+        self._file = context.file
         self._writer = context.writer
         self._reader = context.reader
         self._watcher = context.watcher
         self._clock = context.clock
         self._serializer = context.serializer
         self._polling = polling
-        self._dead_letter_target = dead_letter_target
+        self._sink = None if callable(dead_letters) else dead_letters
+        self._dead_letter_target = dead_letters if callable(dead_letters) else _no_target
         # Unique without asking the system for randomness at every message.
         self._id_prefix = secrets.token_hex(8)
         self._id_numbers = count(1)
@@ -84,7 +88,7 @@ class SqliteQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return QueueTraits(backend_redrives=self._spec.dead_letter_queue is not None)
+        return QueueTraits(backend_redrives=self._spec.dead_letter_queue is not None and self._sink is None)
 
     @override
     async def enqueue(self, task: Task) -> Accepted:
@@ -111,6 +115,18 @@ class SqliteQueue(Queue):
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
         with self._watcher.watching():
             return await self._polling.poll(partial(self._receive_now, limit), wait)
+
+    @override
+    async def browse(self, after: Delivery | None, limit: int) -> list[Delivery]:
+        seq = 0 if after is None else Receipt.of(after.receipt_handle).seq
+        rows = await self._reader.run(partial(browse, queue=self._spec.name, after=seq, limit=limit))
+        return [self._delivery(row, 0, self._clock.monotonic()) for row in rows]
+
+    @override
+    async def take(self, delivery: Delivery) -> Delivery | None:
+        leased_at = self._clock.monotonic()
+        leased = await self._writer.submit(Take(self._spec, Receipt.of(delivery.receipt_handle).seq))
+        return next((self._delivery(row, leased.receipt, leased_at) for row in leased.rows), None)
 
     @override
     def stop_waiting(self) -> None:
@@ -142,6 +158,11 @@ class SqliteQueue(Queue):
 
     @override
     async def dead_letter(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
+        if self._sink is not None:
+            # A crash in between duplicates it.
+            await self._sink.put(delivery, dead_letter)
+            await self.complete(delivery)
+            return
         target = self._dead_letter_target()
         if target is None:
             message = f"queue {self._spec.name!r} has no dead-letter queue"
@@ -156,7 +177,8 @@ class SqliteQueue(Queue):
     @override
     async def stats(self) -> QueueStats:
         now = timestamp(self._clock.now())
-        return await self._reader.run(partial(count_messages, spec=self._spec, now=now))
+        stats = await self._reader.run(partial(count_messages, spec=self._spec, now=now))
+        return stats if self._sink is None else replace(stats, dead_letters=None)
 
     @override
     async def purge(self) -> int:
@@ -171,6 +193,7 @@ class SqliteQueue(Queue):
     @override
     async def ping(self) -> None:
         await self._writer.submit(Ping())
+        await self._reader.run(self._file.check_whole)
 
     def _entry(self, task: Task) -> Entry:
         return Entry(
@@ -206,3 +229,7 @@ class SqliteQueue(Queue):
         )
         read_task(delivery, self._spec, self._serializer, sent_at)
         return delivery
+
+
+def _no_target() -> None:
+    """Return no dead-letter queue of the file."""

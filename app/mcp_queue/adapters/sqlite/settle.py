@@ -20,11 +20,11 @@ _LEASED = """
 _DELETE = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 _EXTEND = "UPDATE messages SET visible_at = ? WHERE seq = ?"
 _RELEASE = """
-    UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = receive_count - 1
-    WHERE seq = ?
+    UPDATE messages SET visible_at = :now, receipt = NULL, received_at = :now, receive_count = receive_count - 1
+    WHERE seq = :seq
 """
 _REQUEUE = """
-    UPDATE messages SET visible_at = ?, receipt = NULL, received_at = NULL, receive_count = 0, attributes = ?, body = ?
+    UPDATE messages SET visible_at = ?, receipt = NULL, received_at = ?, receive_count = 0, attributes = ?, body = ?
     WHERE seq = ?
 """
 _REWRITE = "UPDATE messages SET attributes = ?, body = coalesce(?, body) WHERE seq = ?"
@@ -130,7 +130,7 @@ class Release(Settle):
     @classmethod
     def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         for _, message in found:
-            transaction.connection.execute(_RELEASE, (transaction.now, message.seq))
+            transaction.connection.execute(_RELEASE, {"now": transaction.now, "seq": message.seq})
             transaction.woken.add(message.queue)
 
 
@@ -145,7 +145,8 @@ class Requeue(Settle):
     @classmethod
     def _settle(cls, transaction: Transaction, found: Sequence[tuple[Self, LeasedMessage]]) -> None:
         for command, message in found:
-            values = (transaction.now + command.delay, command.attributes, command.body, message.seq)
+            now, due = transaction.now, transaction.now + command.delay
+            values = (due, now, command.attributes, command.body, message.seq)
             transaction.connection.execute(_REQUEUE, values)
             transaction.woken.add(message.queue)
 

@@ -24,7 +24,7 @@ from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import Backend, QueueKind, QueueSpec
-from mcp_queue.ports import Clock, MessageMover, PayloadStore, Queue
+from mcp_queue.ports import Clock, DeadLetterSink, MessageMover, PayloadStore, Queue
 
 # Calls of one queue come in batches, so that even the busiest has few of them under way.
 _CALLS_PER_QUEUE: Final = 20
@@ -57,6 +57,7 @@ class SqsBackend:
         self._polls = worker_count + len(self._specs)
         self._wait_time = wait_time
         self._store = payload_store
+        self._channels: dict[str, Channel] = {}
         self._queues: dict[str, SqsQueue] = {}
         self._movers: dict[str, SqsMover] = {}
         self.warnings: list[str] = []  #: what is odd about the queues, for the operator
@@ -98,6 +99,16 @@ class SqsBackend:
         except KeyError:
             raise QueueNotFoundError(name) from None
 
+    def dead_letter_sink(self, name: str) -> DeadLetterSink:
+        """Return the dead-letter queue ``name`` for the dead letters of other backends.
+
+        Raises:
+            QueueNotFoundError: there is none, or not at SQS.
+
+        """
+        queue = self.queue(name)
+        return self._writer(queue.spec, Payloads(self._store, queue.spec.payload_bucket), shared=True)
+
     @property
     def movers(self) -> Mapping[str, MessageMover]:
         """Return the movers of dead letters by the name of the queue that they move to; levels have none."""
@@ -122,11 +133,11 @@ class SqsBackend:
         except* QueueSetupError as errors:
             raise errors.exceptions[0] from None
         infos = {name: task.result() for name, task in found.items()}
-        channels = {
+        self._channels = {
             name: Channel(info, calls, polls, clock=self._clock, metrics=self._metrics, random=self._random)
             for name, info in infos.items()
         }
-        for channel in channels.values():
+        for channel in self._channels.values():
             stack.push_async_callback(channel.aclose)
         context = SqsContext(
             serializer=self._serializer,
@@ -137,7 +148,7 @@ class SqsBackend:
         )
         users = Counter(spec.dead_letter_queue for spec in self._specs)
         for spec in self._specs:
-            queue = self._make(spec, channels, context, shared=users[spec.dead_letter_queue] > 1)
+            queue = self._make(spec, context, shared=users[spec.dead_letter_queue] > 1)
             self._queues[spec.name] = queue
             stack.push_async_callback(queue.aclose)
             self._collect_warnings(spec, infos)
@@ -147,19 +158,17 @@ class SqsBackend:
             if spec.dead_letter_queue is not None and spec.name == spec.public_name
         }
 
-    def _make(self, spec: QueueSpec, channels: dict[str, Channel], context: SqsContext, *, shared: bool) -> SqsQueue:
+    def _make(self, spec: QueueSpec, context: SqsContext, *, shared: bool) -> SqsQueue:
         dead_letters = None
         if spec.dead_letter_queue is not None:
             target = next(other for other in self._specs if other.name == spec.dead_letter_queue)
-            dead_letters = DeadLetterWriter(
-                target,
-                channels[target.name],
-                shared=shared,
-                serializer=self._serializer,
-                payloads=Payloads(self._store, spec.payload_bucket),
-            )
+            dead_letters = self._writer(target, Payloads(self._store, spec.payload_bucket), shared=shared)
         kind = FifoQueue if spec.fifo else StandardQueue
-        return kind(spec, channels[spec.name], dead_letters, context)
+        return kind(spec, self._channels[spec.name], dead_letters, context)
+
+    def _writer(self, target: QueueSpec, payloads: Payloads, *, shared: bool) -> DeadLetterWriter:
+        channel = self._channels[target.name]
+        return DeadLetterWriter(target, channel, shared=shared, serializer=self._serializer, payloads=payloads)
 
     def _collect_warnings(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
         if spec.dead_letter_queue is not None:  # dead-letter queues have none themselves, and need no redrive policy

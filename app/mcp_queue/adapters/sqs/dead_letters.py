@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 
+from typing_extensions import override
+
 from mcp_queue.adapters.sqs.api.channel import Channel
-from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, raw_dead_letter, task_dead_letter
+from mcp_queue.adapters.sqs.messages import SqsMessage, raw_dead_letter, task_dead_letter, wire_of
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.stats import COUNTS, counts_of
-from mcp_queue.domain.delivery import DeadLetterMessage
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
 from mcp_queue.domain.errors import TaskTooLargeError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.ports import DeadLetterSink
 
 
-class DeadLetterWriter:
-    """A dead-letter queue, seen from a queue whose dead letters it takes. It may be of the other kind."""
+class DeadLetterWriter(DeadLetterSink):
+    """A dead-letter queue, seen from a queue whose dead letters it takes: of either kind, at SQS or elsewhere."""
 
     def __init__(
         self, spec: QueueSpec, channel: Channel, *, shared: bool, serializer: TaskSerializer, payloads: Payloads
@@ -25,11 +28,11 @@ class DeadLetterWriter:
         self._serializer = serializer
         self._payloads = payloads
 
-    async def put(self, delivery: SqsDelivery, dead_letter: DeadLetterMessage) -> None:
-        """Send ``dead_letter`` as a task, or the raw body of ``delivery`` where it is not a task or does not fit."""
+    @override
+    async def put(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
         message = None if dead_letter.task is None else await self._as_task(dead_letter, delivery)
         if message is None:
-            await self._payloads.keep(delivery.wire)
+            await self._payloads.keep(wire_of(delivery))
             message = self._as_it_came(dead_letter, delivery)
         await self.channel.send(message)
 
@@ -37,14 +40,14 @@ class DeadLetterWriter:
         """Return the number of dead letters, ``None`` where the queue takes those of several queues."""
         return None if self._shared else sum(counts_of(await self.channel.attributes(*COUNTS)))
 
-    async def _as_task(self, dead_letter: DeadLetterMessage, delivery: SqsDelivery) -> SqsMessage | None:
+    async def _as_task(self, dead_letter: DeadLetterMessage, delivery: Delivery) -> SqsMessage | None:
         message = task_dead_letter(dead_letter, delivery, self._serializer, self._spec)
         try:
             return await self._payloads.fit(message, self.channel.info.max_message_bytes, keep=True)
         except TaskTooLargeError:
             return None
 
-    def _as_it_came(self, dead_letter: DeadLetterMessage, delivery: SqsDelivery) -> SqsMessage:
+    def _as_it_came(self, dead_letter: DeadLetterMessage, delivery: Delivery) -> SqsMessage:
         message = raw_dead_letter(dead_letter, delivery, self._spec)
         if message.size <= self.channel.info.max_message_bytes:
             return message

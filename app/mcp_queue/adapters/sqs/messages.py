@@ -70,6 +70,14 @@ def own(delivery: Delivery) -> SqsDelivery:
     return delivery
 
 
+def wire_of(delivery: Delivery) -> SqsMessage:
+    """Return the message of ``delivery`` as it was received, or as SQS takes it where it comes from elsewhere."""
+    if isinstance(delivery, SqsDelivery):
+        return delivery.wire
+    attributes = {name: _text(value) for name, value in delivery.attributes.items() if limits.acceptable(value)}
+    return SqsMessage(body=delivery.body, attributes=attributes)
+
+
 def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, delay: int = 0) -> SqsMessage:
     """Return ``task`` as a message to a queue of ``spec``."""
     group = limits.valid_id(spec.group_of(task.group))
@@ -83,31 +91,31 @@ def task_message(task: Task, serializer: TaskSerializer, spec: QueueSpec, *, del
 
 
 def task_dead_letter(
-    dead_letter: DeadLetterMessage, delivery: SqsDelivery, serializer: TaskSerializer, spec: QueueSpec
+    dead_letter: DeadLetterMessage, delivery: Delivery, serializer: TaskSerializer, spec: QueueSpec
 ) -> SqsMessage:
     """Return the task of a dead letter as a message to the dead-letter queue of ``spec``."""
     assert dead_letter.task is not None
     task = dead_letter.task
     message = task_message(task, serializer, spec)
-    group = limits.valid_id(spec.group_of(task.group or delivery.group))
+    group = _dead_letter_group(spec, task.group or delivery.group)
     return replace(message, group=group, deduplication_id=_generation_id(task) if spec.fifo else None)
 
 
-def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: SqsDelivery, spec: QueueSpec) -> SqsMessage:
+def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: Delivery, spec: QueueSpec) -> SqsMessage:
     """Return the message of ``delivery`` as a dead letter, with its notes beside the body.
 
-    The body is unchanged but for characters that SQS refuses, which only an emulator delivers.
+    The body is unchanged but for characters that SQS refuses, which only an emulator or another backend delivers.
     """
-    reason = limits.clean(dead_letter.reason) or "unknown"
+    wire, reason = wire_of(delivery), limits.clean(dead_letter.reason) or "unknown"
     written = failure_notes(reason, dead_letter.failed_at, dead_letter.original_queue)
     notes = {name: _text(value) for name, value in written.items()}
-    kept = [(name, _sendable(value)) for name, value in delivery.wire.attributes.items() if name not in notes]
+    kept = [(name, _sendable(value)) for name, value in wire.attributes.items() if name not in notes]
     attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
     return SqsMessage(
-        body=limits.clean(delivery.wire.body),
+        body=limits.clean(wire.body),
         attributes=attributes,
-        group=limits.valid_id(spec.group_of(delivery.group)),
-        deduplication_id=limits.deduplication_id(delivery.message_id) if spec.fifo else None,
+        group=_dead_letter_group(spec, delivery.group),
+        deduplication_id=limits.fifo_id(delivery.message_id) if spec.fifo else None,
     )
 
 
@@ -149,6 +157,12 @@ def _text(value: str) -> Attribute:
     return {"DataType": "String", "StringValue": value}
 
 
+def _dead_letter_group(spec: QueueSpec, group: str | None) -> str | None:
+    """Return a group that SQS takes: on FIFO queues there has to be one, and the task itself carries its own."""
+    named = spec.group_of(group)
+    return limits.fifo_id(named) if spec.fifo and named is not None else limits.valid_id(named)
+
+
 def _sendable(value: Attribute) -> Attribute:
     binary = value.get("BinaryValue")
     return {**value, "BinaryValue": base64.b64decode(binary)} if isinstance(binary, str) else value
@@ -169,8 +183,8 @@ def _deduplication_id(task: Task) -> str:
     held = task.scheduled_for is not None and task.scheduled_for - task.created_at > _HELD
     if held or task.redrive_count or task.retry_count:
         return _generation_id(task)
-    return limits.deduplication_id(task.deduplication_id or task.id)
+    return limits.fifo_id(task.deduplication_id or task.id)
 
 
 def _generation_id(task: Task) -> str:
-    return limits.deduplication_id(f"{task.id}.{task.redrive_count}")
+    return limits.fifo_id(f"{task.id}.{task.redrive_count}")

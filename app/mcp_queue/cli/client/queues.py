@@ -91,6 +91,32 @@ def apply(
         typer.echo("\n".join([f"{plan.name} ({plan.address}): {done}", *_change_lines(plan)]))
 
 
+def move(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The queue's name in the embedded queue's file.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="A configured queue.")],
+) -> None:
+    """Move what waits in the embedded queue's file to a queue of the configuration, delayed tasks included.
+
+    For a queue that was moved to SQS, or taken out of the configuration. Works on the file and talks to no gateway.
+    Tasks that run are left out: repeat the command when they have ended.
+    """
+    import asyncio
+
+    from mcp_queue.cli.errors import CommandError
+    from mcp_queue.domain.errors import QueueError
+    from mcp_queue.wiring.leftovers import move_messages
+
+    try:
+        outcome = asyncio.run(move_messages(load_settings(), source, target))
+    except QueueError as error:
+        raise CommandError(str(error)) from error
+    typer.echo(f"Moved {outcome.moved} messages from {source} to {target}.")
+    for message_id, refusal in outcome.refused.items():
+        typer.echo(f"{message_id} stays: {refusal}", err=True)
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
 def _list() -> list[Any]:
     return list_all(api_path("queues"), "queues")
 

@@ -14,7 +14,8 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     """Check the configuration and print the effective settings, with secrets hidden.
 
     Each mistake is one line on standard error, and the exit code is then 2. Handler modules are imported. Queues at SQS
-    are inspected; differences, or no answer, are warnings. So are mistakes in API keys, which only the gateway needs.
+    are inspected; differences, or no answer, are warnings. So are messages that wait in the embedded queue's file for a
+    queue that is embedded no more, and mistakes in API keys, which only the gateway needs.
     """
     settings = load_settings()
     import asyncio
@@ -25,13 +26,14 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
     from mcp_queue.cli.setup.settings_report import print_settings, settings_report
     from mcp_queue.domain.errors import QueueSetupError
     from mcp_queue.wiring.handlers import load_router
+    from mcp_queue.wiring.leftovers import leftover_warnings
     from mcp_queue.wiring.sqs_setup import sqs_warnings
 
     try:
         load_router(settings.handlers)
     except QueueSetupError as error:
         raise CommandError(str(error), exit_code=2) from error
-    found = [*_key_warnings(settings), *asyncio.run(sqs_warnings(settings))]
+    found = [*_key_warnings(settings), *leftover_warnings(settings), *asyncio.run(sqs_warnings(settings))]
     settings = replace(settings, warnings=(*settings.warnings, *found))
     if as_json:
         print_json(settings_report(settings))

@@ -21,7 +21,7 @@ from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import LedgerDisabledError, NotFoundError, QueueError, TaskNotFoundError
 from mcp_queue.domain.task import Task
 from mcp_queue.domain.task_states import Page
-from mcp_queue.ports import Clock, MessageMover
+from mcp_queue.ports import Clock, MessageBrowser, MessageMover
 from mcp_queue.services.dead_letters.edits import DeadLetterEdits, edited
 from mcp_queue.services.dead_letters.interface import DeadLetters, Depth
 from mcp_queue.services.dead_letters.redrive import RedriveSender, RedriveSource, as_enqueued, redrive_at_once
@@ -45,15 +45,20 @@ class QueueDeadLetters(DeadLetters):
         self,
         topology: DeadLetterTopology,
         movers: Mapping[str, MessageMover],
+        browsers: Mapping[str, MessageBrowser],
         sender: RedriveSender,
         *,
         depth: Depth,
         rules: EnqueueRules,
         clock: Clock,
     ) -> None:
-        """Move all dead letters of a queue back by its mover, where ``movers`` has one."""
+        """Move all dead letters of a queue back by its mover, where ``movers`` has one.
+
+        Where ``browsers`` has a dead-letter queue, all of it can be looked at.
+        """
         self._topology = topology
         self._movers = movers
+        self._browsers = browsers
         self._sender = sender
         self._depth = depth
         self._rules = rules
@@ -76,7 +81,7 @@ class QueueDeadLetters(DeadLetters):
 
     @override
     async def get(self, queue: str, task_id: str) -> DeadLetterDetails:
-        async with self._one(queue, task_id) as (_, found):
+        async with self._one(queue, task_id, take=False) as (_, found):
             return DeadLetterDetails(found.dead_letter)
 
     @override
@@ -151,22 +156,28 @@ class QueueDeadLetters(DeadLetters):
 
     async def _redrive(self, query: DeadLetterFilter, actor: str) -> RedriveOutcome:
         redrive = Redrive(id="", filter=query, actor=actor, created_at=self._clock.now(), matched=0)
-        async with self._searching(query, MOST_HELD) as search:
+        async with self._searching(query, MOST_HELD, take=True) as search:
             source = _SearchSource(search, self._sender, self._topology.of(query.queue))
             outcome = await redrive_at_once(redrive, source)
         return replace(outcome, matched=outcome.redriven + len(outcome.refused), sampled=True)
 
     @contextlib.asynccontextmanager
-    async def _searching(self, query: DeadLetterFilter, most: int) -> AsyncIterator[DeadLetterSearch]:
-        search = DeadLetterSearch(self._topology.of(query.queue), query, self._clock, most)
+    async def _searching(
+        self, query: DeadLetterFilter, most: int, *, take: bool = False
+    ) -> AsyncIterator[DeadLetterSearch]:
+        source = self._topology.of(query.queue)
+        browser = self._browsers.get(source.dead_letters().spec.name)
+        search = DeadLetterSearch(source, query, self._clock, most=most, browser=browser, take=take)
         try:
             yield search
         finally:
             await search.release()
 
     @contextlib.asynccontextmanager
-    async def _one(self, queue: str, task_id: str) -> AsyncIterator[tuple[DeadLetterSearch, FoundDeadLetter]]:
-        async with self._searching(DeadLetterFilter(queue=queue, ids=(task_id,)), MOST_HELD) as search:
+    async def _one(
+        self, queue: str, task_id: str, *, take: bool = True
+    ) -> AsyncIterator[tuple[DeadLetterSearch, FoundDeadLetter]]:
+        async with self._searching(DeadLetterFilter(queue=queue, ids=(task_id,)), MOST_HELD, take=take) as search:
             while (found := await search.find()) is not None:
                 if found:
                     yield search, found[0]
@@ -174,6 +185,9 @@ class QueueDeadLetters(DeadLetters):
         message = (
             f"no dead letter {task_id[:128]!r} was found; without a ledger only the first {MOST_HELD} are looked at"
         )
+        holder = self._topology.of(queue).dead_letters().spec
+        if holder.fifo and holder.name not in self._browsers:
+            message += ", and none that stands behind another of its group can be reached"
         raise TaskNotFoundError(message)
 
 

@@ -10,7 +10,7 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterFilt
 from mcp_queue.domain.dead_letters.reading import dead_letter_of, matches, source_of
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.errors import QueueError
-from mcp_queue.ports import Clock, Queue
+from mcp_queue.ports import Clock, MessageBrowser, Queue
 from mcp_queue.services.dead_letters.topology import SourceQueue
 
 logger = logging.getLogger(__name__)
@@ -36,34 +36,71 @@ class FoundDeadLetter(NamedTuple):
 
 
 class DeadLetterSearch:
-    """One search of a dead-letter queue for the dead letters that ``query`` means."""
+    """One search of a dead-letter queue for the dead letters that ``query`` means.
 
-    def __init__(self, source: SourceQueue, query: DeadLetterFilter, clock: Clock, most: int) -> None:
-        """Hide ``most`` messages at a time."""
+    What a ``browser`` shows is looked at where it lies. Other queues give only what can be received, which is hidden
+    from others then: of a FIFO group the first message alone.
+    """
+
+    def __init__(
+        self,
+        source: SourceQueue,
+        query: DeadLetterFilter,
+        clock: Clock,
+        *,
+        most: int,
+        browser: MessageBrowser | None = None,
+        take: bool = False,
+    ) -> None:
+        """Look at ``most`` messages; ``take``: what is found is to be deleted or sent back."""
         self._source = source
         self._queue = source.dead_letters()
         self._query = query
         self._clock = clock
-        self._most = most
+        self._left = most
+        self._browser = browser
+        self._take = take
+        self._last: Delivery | None = None
         self._held: set[Delivery] = set()
         self._size = 0
         self._ends = clock.monotonic() + TIME_LIMIT.total_seconds()
 
     async def find(self) -> Sequence[FoundDeadLetter] | None:
         """Return what is found among the next messages, ``None`` where there are no more or it takes too much."""
-        room = min(_BATCH, self._most - len(self._held))
+        room = min(_BATCH, self._left)
         if room <= 0 or self._size >= MOST_BYTES or self._clock.monotonic() >= self._ends:
             return None
+        if self._browser is not None:
+            return await self._browse(self._browser, room)
         deliveries = await self._queue.receive(room, self._queue.traits.full_receive_wait)
-        self._held.update(deliveries)
-        self._size += sum(len(delivery.body) for delivery in deliveries)
+        self._hold(deliveries)
         return self._matching(deliveries) if deliveries else None
+
+    async def _browse(self, browser: MessageBrowser, room: int) -> Sequence[FoundDeadLetter] | None:
+        deliveries = await browser.browse(self._last, room)
+        if not deliveries:
+            return None
+        self._last = deliveries[-1]
+        self._left -= len(deliveries)
+        found = self._matching(deliveries)
+        if not self._take:
+            return found
+        taken = [delivery for one in found if (delivery := await browser.take(one.delivery)) is not None]
+        self._held.update(taken)
+        return self._matching(taken)
+
+    def _hold(self, deliveries: Sequence[Delivery]) -> None:
+        self._held.update(deliveries)
+        self._left -= len(deliveries)
+        self._size += sum(len(delivery.body) for delivery in deliveries)
 
     async def complete(self, delivery: Delivery) -> None:
         """Delete a message that was found."""
         await self._queue.complete(delivery)
         self._held.discard(delivery)
-        self._size -= len(delivery.body)
+        if self._browser is None:
+            self._left += 1
+            self._size -= len(delivery.body)
 
     async def release(self) -> None:
         """Make every message that is still hidden visible again."""

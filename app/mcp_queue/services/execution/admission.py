@@ -89,6 +89,7 @@ class Admitter:
                 attempt=attempt.number,
                 counts_itself=attempt.queue.traits.rewrites,
                 started_at=attempt.started_at,
+                may_be_stale=attempt.queue.traits.leaves_stale_copies,
             )
             for attempt in attempts
         ]

@@ -105,7 +105,7 @@ class SqlExecutionLog(ExecutionLog):
         admissions: list[Admission] = []
         for each in executions:
             task_id = id_of(each.task)
-            delivered = DeliveredAttempt(each.task.redrive_count, each.attempt, each.counts_itself)
+            delivered = DeliveredAttempt(each.task.redrive_count, each.attempt, each.counts_itself, each.may_be_stale)
             verdict = admit(known[task_id], delivered, each.started_at)
             if verdict.state is not known[task_id]:
                 known[task_id] = verdict.state

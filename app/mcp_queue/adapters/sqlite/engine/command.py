@@ -11,6 +11,7 @@ Outcome = TypeVar("Outcome")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_TAKE_NUMBERS = "UPDATE counters SET value = value + ? WHERE name = 'accepted' RETURNING value"
 
 
 def microseconds(value: timedelta) -> int:
@@ -35,6 +36,11 @@ class Transaction:
     connection: sqlite3.Connection
     now: int
     woken: set[str] = field(default_factory=set)
+
+    def numbers(self, count: int) -> range:
+        """Take ``count`` numbers that no message of the file ever had, in ascending order."""
+        last = self.connection.execute(_TAKE_NUMBERS, (count,)).fetchall()[0][0]
+        return range(last - count + 1, last + 1)
 
 
 class WriteCommand(ABC, Generic[Outcome]):

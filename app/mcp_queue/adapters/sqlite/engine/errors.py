@@ -15,6 +15,7 @@ _MESSAGES = {
     sqlite3.SQLITE_CANTOPEN: "the embedded queue's file cannot be opened",
     sqlite3.SQLITE_READONLY: "the embedded queue's file cannot be written",
     sqlite3.SQLITE_PERM: "the embedded queue's file cannot be written",
+    sqlite3.SQLITE_READONLY_DBMOVED: "the embedded queue's file was removed or replaced while it was open",
 }
 _OTHER = "the embedded queue failed"
 
@@ -23,7 +24,9 @@ def translated(error: Exception) -> QueueError:
     """Return the error for callers. Its message names no path and no statement."""
     if isinstance(error, UnicodeEncodeError):
         return _caused(InvalidTaskError("a string holds a lone surrogate"), error)
-    return _caused(BackendUnavailableError(_MESSAGES.get(primary_code(error), _OTHER)), error)
+    code = getattr(error, "sqlite_errorcode", None)
+    message = _MESSAGES.get(code or 0) or _MESSAGES.get(primary_code(error), _OTHER)
+    return _caused(BackendUnavailableError(message), error)
 
 
 def fails_every_command(error: sqlite3.Error) -> bool:

@@ -2,13 +2,12 @@
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from mcp_queue.adapters.sqlite.engine.clock_steps import ClockSteps
 from mcp_queue.adapters.sqlite.engine.command import Transaction, WriteCommand, timestamp
 from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, fails_every_command, translated
-from mcp_queue.adapters.sqlite.engine.schema import connect
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.receive import Receive
 from mcp_queue.ports import Clock
 
@@ -23,17 +22,18 @@ class GroupOutcome(NamedTuple):
 class Executor:
     """Runs commands on a connection of its own, which it opens for the first group."""
 
-    def __init__(self, path: Path, clock: Clock, busy_timeout: timedelta) -> None:
-        self._path = path
+    def __init__(self, file: QueueFile, clock: Clock) -> None:
+        self._file = file
         self._clock = clock
-        self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
+        self._steps = ClockSteps(clock)
 
     def run(self, commands: "Sequence[WriteCommand[Any]]") -> GroupOutcome:
         """Return an outcome or an error for each command; never raises."""
         try:
             return self._attempt(commands)
         except sqlite3.Error as error:
+            self._file.failed(error)
             self._abort(broken=breaks_connection(error))
             if len(commands) == 1 or fails_every_command(error):
                 return GroupOutcome([translated(error) for _ in commands], frozenset())
@@ -72,9 +72,20 @@ class Executor:
         return GroupOutcome([outcomes[command] for command in commands], frozenset(transaction.woken))
 
     def _transaction(self) -> Transaction:
+        self._file.check_place()
         if self._connection is None:
-            self._connection = connect(self._path, self._busy_timeout)
+            self._connection = self._connected()
+        self._steps.follow(self._connection)
         return Transaction(self._connection, timestamp(self._clock.now()))
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = self._file.connect()
+        try:
+            self._steps.begin(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _abort(self, *, broken: bool) -> None:
         if self._connection is None:

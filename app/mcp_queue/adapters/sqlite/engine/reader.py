@@ -4,13 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from mcp_queue.adapters.sqlite.engine.command import moment
 from mcp_queue.adapters.sqlite.engine.errors import breaks_connection, translated
-from mcp_queue.adapters.sqlite.engine.schema import connect
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.queues import QueueSpec, QueueStats
 
@@ -20,7 +18,8 @@ _COUNT = """
     SELECT
       (SELECT coalesce(sum(messages), 0) FROM depths WHERE queue = :queue),
       (SELECT count(*) FROM messages WHERE queue = :queue AND visible_at > :now),
-      (SELECT count(*) FROM messages WHERE queue = :queue AND visible_at > :now AND receipt IS NOT NULL),
+      (SELECT count(*) FROM messages
+       WHERE queue = :queue AND visible_at > :now AND received_at IS NOT NULL AND receipt IS NOT NULL),
       (SELECT min(sent_at) FROM messages WHERE queue = :queue AND visible_at <= :now),
       (SELECT min(sent_at) FROM messages WHERE queue = :queue AND visible_at IS NULL),
       (SELECT coalesce(sum(messages), 0) FROM depths WHERE queue = :dead_letters AND origin = :public_name),
@@ -32,9 +31,8 @@ _PAUSED = "SELECT queue FROM paused_queues"
 class Reader:
     """Runs queries one at a time, on a connection that it opens for the first one."""
 
-    def __init__(self, path: Path, busy_timeout: timedelta) -> None:
-        self._path = path
-        self._busy_timeout = busy_timeout
+    def __init__(self, file: QueueFile) -> None:
+        self._file = file
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-queue-reader")
         self._closed = False
@@ -53,10 +51,12 @@ class Reader:
 
     def _run(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
+            self._file.check_place()
             if self._connection is None:
-                self._connection = connect(self._path, self._busy_timeout)
+                self._connection = self._file.connect()
             return query(self._connection)
         except sqlite3.Error as error:
+            self._file.failed(error)
             if breaks_connection(error):
                 self._disconnect()
             raise translated(error) from error

@@ -21,11 +21,14 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 
 # Times are microseconds since 1970.
 #
-# seq         the order of acceptance. A delayed FIFO message gets a new one when it comes due, and so does a message
-#             that moves to another queue.
-# visible_at  when it can be received; NULL while it stands behind another of its FIFO group
-# line        NULL on standard queues; on FIFO ones 1, or 0 while it is delayed and stands in no line yet
+# seq         the number of its acceptance by this queue: a message that moves to another queue gets a new one. It comes
+#             from a counter, since a rowid would be used again once the highest row is gone.
+# visible_at  when it can be received; NULL while it stands behind another of its FIFO group. What has no delay of its
+#             own has one of at most sent_at.
+# line        NULL on standard queues; on FIFO ones its place in the line of its group, from the same counter, or 0
+#             while it is delayed and stands in no line yet
 # receipt     token of the last receive, NULL when it was given back
+# received_at when it was received or, without a receipt, given back: visible_at is then so long after that moment
 # origin      of a dead letter, the public name of the queue it comes from; redriven: moved by max_receive_count
 _VERSION_1 = (
     """
@@ -81,7 +84,21 @@ _VERSION_1 = (
     "CREATE INDEX first_copies_forgotten ON first_copies (forgotten_at)",
     "CREATE TABLE paused_queues (queue TEXT PRIMARY KEY) WITHOUT ROWID",
 )
-_MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = (
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO counters SELECT 'accepted', coalesce(max(seq), 0) FROM messages",
+    # The sum of the steps of the clock that leases were moved by, in microseconds.
+    "INSERT INTO counters VALUES ('clock_steps', 0)",
+    "DROP INDEX messages_line",
+    "UPDATE messages SET line = seq WHERE line = 1",
+    "CREATE INDEX messages_line ON messages (queue, group_key, line) WHERE line > 0",
+    "DROP INDEX messages_leased",
+    """
+    CREATE INDEX messages_received ON messages (queue, visible_at, received_at, receipt)
+    WHERE received_at IS NOT NULL
+    """,
+)
+_MIGRATIONS = (_VERSION_1, _VERSION_2)
 
 
 def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -106,7 +123,7 @@ def prepare_file(path: Path, busy_timeout: timedelta) -> None:
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = connect(path, busy_timeout)
+    connection = connect(path, busy_timeout, create=True)
     try:
         _use_write_ahead_log(connection, tries=1 + busy_timeout // _OPENING_PAUSE)
         _migrate(connection)
@@ -114,10 +131,11 @@ def prepare_file(path: Path, busy_timeout: timedelta) -> None:
         connection.close()
 
 
-def connect(path: Path, busy_timeout: timedelta) -> sqlite3.Connection:
-    """Return a connection whose commits have reached the disk when they return."""
+def connect(path: Path, busy_timeout: timedelta, *, create: bool = False) -> sqlite3.Connection:
+    """Return a connection whose commits have reached the disk when they return; only ``create`` makes a file."""
     connection = sqlite3.connect(
-        path,
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
         timeout=busy_timeout.total_seconds(),
         isolation_level=None,
         cached_statements=_CACHED_STATEMENTS,

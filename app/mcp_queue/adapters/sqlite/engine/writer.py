@@ -6,8 +6,6 @@ one synchronisation of the disk for all of them.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from mcp_queue.adapters.batching import GroupCollector, PendingItem
 from mcp_queue.adapters.sqlite.engine.command import Outcome, WriteCommand
 from mcp_queue.adapters.sqlite.engine.executor import Executor, GroupOutcome
+from mcp_queue.adapters.sqlite.engine.file import QueueFile
 from mcp_queue.adapters.sqlite.receive import LeasedRows, Receive
 from mcp_queue.adapters.sqlite.settle import Receipt, Release
 from mcp_queue.domain.errors import BackendUnavailableError
@@ -29,9 +28,7 @@ _Group = Sequence["PendingItem[WriteCommand[Any], Any]"]
 class Writer:
     """The one way into the file. To be used from one event loop."""
 
-    def __init__(
-        self, path: Path, *, clock: Clock, busy_timeout: timedelta, on_arrival: Callable[[frozenset[str]], None]
-    ) -> None:
+    def __init__(self, file: QueueFile, *, clock: Clock, on_arrival: Callable[[frozenset[str]], None]) -> None:
         """Call ``on_arrival`` with the names of queues that may have more to receive."""
         self._on_arrival = on_arrival
         self._closed = True
@@ -39,7 +36,7 @@ class Writer:
         self._collector: GroupCollector[WriteCommand[Any], Any] = GroupCollector(
             self._inbox.put, _HEAVIEST_GROUP, drop_cancelled=True
         )
-        self._executor = Executor(path, clock, busy_timeout)
+        self._executor = Executor(file, clock)
 
     def start(self) -> None:
         """Take commands from the running event loop."""

@@ -23,6 +23,7 @@ RESERVE_BYTES: Final = 8192
 #: A standard queue without a redrive policy. A receive that does not wait asks only some of the servers; PurgeQueue is
 #: allowed once in 60 s, and drops what arrives meanwhile.
 TRAITS: Final = QueueTraits(
+    leaves_stale_copies=True,
     backend_redrives=False,
     max_delay=MAX_SQS_DELAY,
     reports_duplicates=False,
@@ -113,8 +114,8 @@ def valid_id(text: str | None) -> str | None:
     return text if text is not None and _ID.fullmatch(text) else None
 
 
-def deduplication_id(text: str) -> str:
-    """Return ``text`` as a ``MessageDeduplicationId``: its SHA-256 where it is too long or has refused characters."""
+def fifo_id(text: str) -> str:
+    """Return ``text`` as the id of a group or a deduplication: its SHA-256 where SQS refuses the text itself."""
     return text if _ID.fullmatch(text) else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -77,6 +77,6 @@ def test_an_id_that_sqs_refuses_is_none(text: str | None) -> None:
 
 def test_a_deduplication_id_that_sqs_refuses_becomes_its_hash() -> None:
     """SQS only compares these, so that a hash serves as well."""
-    assert "task-1.0" == limits.deduplication_id("task-1.0")
+    assert "task-1.0" == limits.fifo_id("task-1.0")
     for text in ("a b", "größe", "x" * 129, "\ud800"):
-        assert 64 == len(limits.deduplication_id(text))
+        assert 64 == len(limits.fifo_id(text))
