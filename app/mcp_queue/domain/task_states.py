@@ -82,7 +82,8 @@ class AdmissionDecision(NamedTuple):
 class AttemptEnd:
     """How an attempt ended, or a task without one (``attempt`` 0); ``queued``, it was released and will come again.
 
-    ``confirmed`` is false where the backend will deliver the same attempt again.
+    ``confirmed`` is false where the backend will deliver the same attempt again. ``redelivered``: its message was
+    received before, so that whatever ran from it has lost its lease.
     """
 
     redrive_count: int
@@ -92,6 +93,7 @@ class AttemptEnd:
     at: datetime
     next_at: datetime | None = None
     confirmed: bool = True
+    redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,8 @@ def conclude(known: TaskState, end: AttemptEnd) -> TaskState:
         return known
     if end.status is TaskStatus.QUEUED:
         return _released(known, end)
+    if _expired_beside_a_run(known, end):
+        return known
     retried = end.status is TaskStatus.RETRYING and end.confirmed
     counted = replace(
         known,
@@ -192,6 +196,12 @@ def conclude(known: TaskState, end: AttemptEnd) -> TaskState:
         ended_at=end.at if end.status.ended else None,
     )
     return reached if reached.position > known.position else counted
+
+
+def _expired_beside_a_run(known: TaskState, end: AttemptEnd) -> bool:
+    """Whether a second copy came too late to start while the first one runs: that one's own end is what counts."""
+    unstarted = end.status is TaskStatus.EXPIRED and end.attempt == 0
+    return unstarted and known.status is TaskStatus.RUNNING and not end.redelivered
 
 
 def _released(known: TaskState, end: AttemptEnd) -> TaskState:

@@ -38,7 +38,7 @@ class AttemptRecord:
 
     One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
     ``confirmed`` is false where the backend will deliver the same attempt again: the lease was lost first, or a message
-    that carries the count could only be hidden.
+    that carries the count could only be hidden. ``redelivered``: the message had been received before.
     """
 
     task: Task
@@ -51,6 +51,7 @@ class AttemptRecord:
     error: str | None = None
     response_status: int | None = None
     confirmed: bool = True
+    redelivered: bool = False
     next_at: datetime | None = None  #: when the next attempt is due, for ``retrying``
 
 

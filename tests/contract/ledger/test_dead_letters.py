@@ -10,7 +10,7 @@ from mcp_queue.domain.dead_letters.dead_letter import DeadLetter, DeadLetterCoun
 from mcp_queue.domain.task import TaskStatus
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.ledger import LedgerHarness
-from tests.support.tasks import a_dead_letter, a_task, an_end
+from tests.support.tasks import a_dead_letter, a_task, an_end, an_execution
 
 ALL = DeadLetterFilter(queue="tasks")
 
@@ -85,6 +85,15 @@ async def test_task_that_ended_otherwise_is_not_dead_lettered(ledger: Ledger, st
     await ledger.executions.record(an_end(task, status))
     assert [False] == list(await ledger.dead_letters.store_dead_letters([a_dead_letter(task)]))
     assert 0 == await ledger.dead_letters.count_dead_letters(ALL)
+
+
+async def test_dead_letter_of_a_run_is_stored_though_a_second_copy_expired_meanwhile(ledger: Ledger) -> None:
+    """A copy received after ``expires_at`` ends nothing while the first one runs."""
+    task = a_task()
+    await ledger.executions.start([an_execution(task)])
+    await ledger.executions.record(an_end(task, TaskStatus.EXPIRED, attempt=0))
+    assert [True] == list(await ledger.dead_letters.store_dead_letters([a_dead_letter(task)]))
+    assert 1 == await ledger.dead_letters.count_dead_letters(ALL)
 
 
 async def test_late_copy_opens_no_closed_dead_letter_again(ledger: Ledger) -> None:

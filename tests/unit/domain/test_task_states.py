@@ -41,6 +41,7 @@ ends = st.builds(
     started_at=st.just(NOW),
     at=st.just(NOW),
     confirmed=st.booleans(),
+    redelivered=st.booleans(),
 )
 
 
@@ -158,6 +159,15 @@ def test_unconfirmed_success_is_a_success() -> None:
     """It happened; the message that comes again is settled without running."""
     after = conclude(TaskState(status=TaskStatus.RUNNING, attempt=1), an_end(TaskStatus.COMPLETED, confirmed=False))
     assert TaskStatus.COMPLETED == after.status
+
+
+def test_copy_that_came_too_late_does_not_end_the_one_that_runs() -> None:
+    """The run ends the task, be it with a dead letter; a message that comes back after a crash has nothing beside it."""
+    running = TaskState(status=TaskStatus.RUNNING, attempt=1)
+    expired = an_end(TaskStatus.EXPIRED, attempt=0)
+    assert running == conclude(running, expired)
+    assert TaskStatus.DEAD_LETTERED == conclude(conclude(running, expired), an_end(TaskStatus.DEAD_LETTERED)).status
+    assert TaskStatus.EXPIRED == conclude(running, replace(expired, redelivered=True)).status
 
 
 def test_cancel_wish_for_a_later_attempt_does_not_end_it_by_an_earlier_record() -> None:

@@ -246,5 +246,6 @@ class Settlement:
                 response_status=response_status,
                 next_at=next_at,
                 confirmed=confirmed,
+                redelivered=delivery.receive_count > 1,
             )
         )

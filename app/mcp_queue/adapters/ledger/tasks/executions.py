@@ -169,6 +169,7 @@ def _end(record: AttemptRecord) -> AttemptEnd:
         at=record.started_at + record.duration,
         next_at=record.next_at,
         confirmed=record.confirmed,
+        redelivered=record.redelivered,
     )
 
 
