@@ -21,7 +21,7 @@ from mcp_queue.domain.queues import QueueSpec, QueueTraits
 from mcp_queue.domain.task import JsonValue, Task
 from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, Tracer
 from mcp_queue.services.execution.admission import Admitter
-from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.attempt_memory import ExecutionMemory, OutageProofLog
 from mcp_queue.services.execution.attempts import AttemptRunner, Dispatcher
 from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.tracing import NO_TRACER
@@ -196,12 +196,13 @@ def assemble(
 ) -> Assembled:
     """Put a worker pool together as the product does, with a log and metrics that remember."""
     metrics, log = metrics or CountingMetrics(), RecordingLog()
+    outage_proof = OutageProofLog(log)
     extender = VisibilityExtender(clock, metrics)
     settlement = Settlement(
         clock=clock,
         random=random,
         metrics=metrics,
-        log=log,
+        log=outage_proof,
         policy=RetryPolicy(ExponentialBackoff(timedelta(seconds=1), timedelta(seconds=8))),
         withdrawn=withdrawn,
     )
@@ -213,7 +214,7 @@ def assemble(
         batch_size=10,
         clock=clock,
         receiver=Receiver(clock=clock, random=random, metrics=metrics, extender=extender, tracer=tracer),
-        admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
+        admitter=Admitter(clock=clock, log=outage_proof),
         runner=AttemptRunner(
             clock=clock,
             metrics=metrics,

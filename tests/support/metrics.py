@@ -17,6 +17,7 @@ class CountingMetrics:
         self.lost = 0
         self.twice = 0
         self.received = 0
+        self.postponements: list[tuple[str, str]] = []
         self.observed: list[QueueStats] = []
         self.deferrals: list[tuple[str, str]] = []
         self.open: list[str] = []
@@ -43,6 +44,10 @@ class CountingMetrics:
     def settled_twice(self, queue: str) -> None:
         """Count it."""
         self.twice += 1
+
+    def postponed(self, queue: str, settlement: str) -> None:
+        """Remember it."""
+        self.postponements.append((queue, settlement))
 
     def callback(self, outcome: str) -> None:
         """Count it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -17,11 +17,15 @@ CHECK_TIME = timedelta(seconds=3)
 
 @dataclass(slots=True)
 class ConsumerReadiness:
-    """What ``/readyz`` answers from. ``ledger_ok`` is ``None`` where there is no ledger."""
+    """What ``/readyz`` answers from. ``ledger_ok`` is ``None`` where there is no ledger.
+
+    ``failing`` says why settlements were postponed, by queue and settlement.
+    """
 
     polled: Sequence[PolledQueue]
     queues: Sequence[Queue]
     clock: Clock
+    failing: Mapping[tuple[str, str], str] = field(default_factory=dict)
     started: bool = False
     draining: bool = False
     ledger_ok: Callable[[], bool] | None = None
@@ -37,6 +41,8 @@ class ConsumerReadiness:
         for each in self.polled:
             if each.stuck(now):
                 checks[f"receive:{each.queue.spec.name}"] = "stuck"
+        for (queue, settlement), reason in self.failing.items():
+            checks[f"settle:{queue}"] = f"{settlement} fails: {reason}"
         if self.ledger_ok is not None:
             checks["ledger"] = "ok" if self.ledger_ok() else "down"
         if not self.started or self.draining:

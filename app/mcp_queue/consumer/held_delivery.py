@@ -1,14 +1,17 @@
 """Follows one delivery through the consumer, from its receive to its end.
 
     RECEIVED ──▶ HELD ──▶ RUNNING ──▶ ENDED
-        │        │  │        ▲          ▲
-        │        │  ▼        │          │
-        │        │ WAITING ──┤          │
-        │        ▼  │        │          │
-        └──▶ RETURNING ──────┴──────────┘
+        │        │  │      ▲   │        ▲
+        │        │  │      │   ▼        │
+        │        │  │      │ STALLED ───┤
+        │        │  ▼      │            │
+        │        │ WAITING ┴────────────┤
+        │        ▼  ▼                   │
+        └──▶ RETURNING ─────────────────┘
 
 A delivery is HELD while it waits for a slot, WAITING while it waits for its destination without one, and RUNNING from
-when it has a slot until it is settled. RETURNING is being released or deferred without having run. A follower stays
+when it has a slot until it is settled. STALLED is being settled without a slot, since its queue is slow to take that
+or refuses it. RETURNING is being released or deferred without having run. A follower stays
 RECEIVED until the one before it in its FIFO group is gone. HELD and WAITING end at once when the lease is lost.
 
 Each member has one owner: ``phase``, ``followers`` and ``stop`` belong to the worker pool, ``target`` to the deferrals,
@@ -34,6 +37,7 @@ class Phase(StrEnum):
     HELD = auto()
     WAITING = auto()
     RUNNING = auto()
+    STALLED = auto()
     RETURNING = auto()
     ENDED = auto()
 
@@ -43,7 +47,8 @@ _NEXT = MappingProxyType(
         Phase.RECEIVED: (Phase.HELD, Phase.RETURNING),
         Phase.HELD: (Phase.RUNNING, Phase.WAITING, Phase.RETURNING, Phase.ENDED),
         Phase.WAITING: (Phase.RUNNING, Phase.RETURNING, Phase.ENDED),
-        Phase.RUNNING: (Phase.ENDED,),
+        Phase.RUNNING: (Phase.STALLED, Phase.ENDED),
+        Phase.STALLED: (Phase.ENDED,),
         Phase.RETURNING: (Phase.ENDED,),
         Phase.ENDED: (),
     }

@@ -10,8 +10,8 @@ from mcp_queue.domain.queues import LevelPolicy
 
 #: Most messages that one receive can return (SQS).
 MAX_RECEIVE = 10
-#: Most deliveries of one queue on their way back to come again later: beyond these the backend takes them back more
-#: slowly than it hands them out.
+#: Most deliveries of one queue on their way back to come again later, or stalled: beyond these the backend takes them
+#: back more slowly than it hands them out.
 MAX_DEFERRING = 100
 #: How long a productive queue waits for a larger share, in seconds: short beside a task's run, long beside a burst's
 #: end.
@@ -55,7 +55,9 @@ def plan_polls(
     budget = free_slots + len(queues) - sum(each.held + each.asked for each in queues)
     moments = [each.blocked_until for each in queues if each.blocked_until > now and not each.paused]
     ready = [
-        each for each in queues if not each.paused and each.blocked_until <= now and each.deferring < MAX_DEFERRING
+        each
+        for each in queues
+        if not each.paused and each.blocked_until <= now and each.deferring + each.stalled < MAX_DEFERRING
     ]
     unasked = {each for each in ready if not each.open_polls and not each.held}
     polls: list[Poll] = []

@@ -20,8 +20,9 @@ class PolledQueue:
     many at once and by several polls (up to ``max_polls``). One that had none is asked for a single message, which
     takes no slot from the others while its long poll is open. ``linger_until`` is how long a productive queue waits for
     its share of slots to grow; ``progress_at`` is when a poll was answered or, with none open, opened.
-    ``open_polls`` ask for ``asked`` messages in sum; ``held`` counts what waits here for a slot, and ``deferring`` what
-    is on its way back, to come again later. Moments are monotonic readings in seconds.
+    ``open_polls`` ask for ``asked`` messages in sum; ``held`` counts what waits here for a slot, ``deferring`` what is
+    on its way back, to come again later, and ``stalled`` what the queue is slow to settle. Moments are monotonic
+    readings in seconds.
     """
 
     queue: Queue
@@ -32,6 +33,7 @@ class PolledQueue:
     asked: int = 0
     held: int = 0
     deferring: int = 0
+    stalled: int = 0
     productive: bool = False
     max_polls: int = 1
     paused: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from mcp_queue.consumer.polled_queue import PolledQueue
 from mcp_queue.consumer.receiver import Receiver
 from mcp_queue.consumer.unstarted import Unstarted
 from mcp_queue.consumer.visibility import VisibilityExtender
-from mcp_queue.domain.delivery import DeliveryState
+from mcp_queue.domain.delivery import Delivery, DeliveryState
 from mcp_queue.ports import Clock
 from mcp_queue.services.execution.admission import Admitter
 from mcp_queue.services.execution.attempts import AttemptRunner, Stop
@@ -75,6 +75,7 @@ class WorkerPool:
         self._round_asked = False
         self._timer: tuple[float, asyncio.Task[None]] | None = None
         deferrals.on_change(self._ask_round)
+        settlement.confirmer.on_stall(self._stall)
 
     @property
     def busy(self) -> int:
@@ -85,6 +86,11 @@ class WorkerPool:
     def left_behind(self) -> int:
         """How many handlers still run after a drain, since they do not let themselves be cancelled."""
         return len(self._tasks)
+
+    @property
+    def failing(self) -> Mapping[tuple[str, str], str]:
+        """Why settlements were postponed, by queue and settlement."""
+        return self._settlement.confirmer.failing
 
     @property
     def running(self) -> Iterable[HeldDelivery]:
@@ -171,7 +177,8 @@ class WorkerPool:
             await asyncio.wait(abandoned, timeout=RELEASE_TIME.total_seconds())
 
     async def _abandon(self, held: HeldDelivery) -> None:
-        await self._settlement.release(held.received)
+        if held.delivery.settlement is None:
+            await self._settlement.release(held.received)
         held.delivery.state = DeliveryState.LOST  # whatever its handler still returns
 
     def _interrupt(self, held: HeldDelivery) -> None:
@@ -275,9 +282,21 @@ class WorkerPool:
             del self._running[held]
             self._free_slot(held, gone=gone)
 
+    def _stall(self, delivery: Delivery) -> None:
+        """Let a delivery that its queue does not settle at once keep no other from running."""
+        for held in self._running:
+            if held.delivery is delivery and held.phase is Phase.RUNNING:
+                held.move_to(Phase.STALLED)
+                held.polled.stalled += 1
+                self._busy -= 1
+                self._ask_round()
+
     def _free_slot(self, held: HeldDelivery, *, gone: bool) -> None:
         self._deferrals.end_call(held.delivery)
-        self._busy -= 1
+        if held.phase is Phase.STALLED:
+            held.polled.stalled -= 1
+        else:
+            self._busy -= 1
         self._end(held, gone=gone)
 
     def _end(self, held: HeldDelivery, *, gone: bool = False) -> None:

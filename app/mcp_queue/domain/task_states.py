@@ -56,6 +56,14 @@ class TaskState:
         """How far the task has come, as one number: a state may only be replaced by one of a higher position."""
         return self.redrive_count << _GENERATION_BITS | _rank(self.status, self.attempt)
 
+    @property
+    def postponed(self) -> int:
+        """The attempt whose end is decided and not settled yet, since its queue could not take that; else 0.
+
+        Any other retry is recorded when its successor is confirmed.
+        """
+        return self.attempt if self.status is TaskStatus.RETRYING and self.superseded < self.attempt else 0
+
 
 class DeliveredAttempt(NamedTuple):
     """Which attempt a delivered message is; ``counts_itself``: the message carries the true number.
@@ -70,20 +78,25 @@ class DeliveredAttempt(NamedTuple):
 
 
 class AdmissionDecision(NamedTuple):
-    """Whether a delivered message may run, as which attempt, and where the task stands then."""
+    """Whether a delivered message may run, as which attempt, and where the task stands then.
+
+    The end of one that was ``decided`` is to be settled, without another run.
+    """
 
     state: TaskState
     attempt: int
     refused: TaskStatus | None = None
     stale: bool = False
+    decided: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnd:
     """How an attempt ended, or a task without one (``attempt`` 0); ``queued``, it was released and will come again.
 
-    ``confirmed`` is false where the backend will deliver the same attempt again. ``redelivered``: its message was
-    received before, so that whatever ran from it has lost its lease.
+    ``confirmed`` is false where the backend will deliver the same attempt again. ``postponed``: its queue could
+    not take ``status``; the next delivery settles it. ``redelivered``: its message was received before, so that
+    whatever ran from it has lost its lease.
     """
 
     redrive_count: int
@@ -93,6 +106,7 @@ class AttemptEnd:
     at: datetime
     next_at: datetime | None = None
     confirmed: bool = True
+    postponed: bool = False
     redelivered: bool = False
 
 
@@ -163,6 +177,8 @@ def admit(known: TaskState, delivered: DeliveredAttempt, now: datetime) -> Admis
         return AdmissionDecision(known, delivered.attempt, refused=known.status)
     if known.cancel_requested:
         return AdmissionDecision(canceled(known, now), delivered.attempt, refused=TaskStatus.CANCELED)
+    if known.postponed and known.postponed == (delivered.attempt if delivered.counts_itself else known.recorded):
+        return AdmissionDecision(known, known.postponed, decided=True)
     attempt = delivered.attempt if delivered.counts_itself else known.recorded + 1
     running = replace(known, status=TaskStatus.RUNNING, attempt=attempt, started_at=now, next_at=None)
     # A crash between sending a retry and deleting its predecessor leaves both: the older one moves nothing back.
@@ -175,15 +191,16 @@ def conclude(known: TaskState, end: AttemptEnd) -> TaskState:
         return known
     if end.status is TaskStatus.QUEUED:
         return _released(known, end)
-    if _expired_beside_a_run(known, end):
-        return known
     retried = end.status is TaskStatus.RETRYING and end.confirmed
     counted = replace(
         known,
         recorded=max(known.recorded, end.attempt),
         superseded=max(known.superseded, end.attempt if retried else 0),
     )
-    if not end.confirmed and end.status in {TaskStatus.RETRYING, TaskStatus.DEAD_LETTERED}:
+    if end.postponed:
+        return _postponed(counted, end)
+    unconfirmed = not end.confirmed and end.status in {TaskStatus.RETRYING, TaskStatus.DEAD_LETTERED}
+    if unconfirmed or _expired_beside_a_run(known, end):
         return counted
     if retried and known.cancel_requested and not known.status.ended and end.attempt >= known.attempt:
         return canceled(counted, end.at)
@@ -202,6 +219,12 @@ def _expired_beside_a_run(known: TaskState, end: AttemptEnd) -> bool:
     """Whether a second copy came too late to start while the first one runs: that one's own end is what counts."""
     unstarted = end.status is TaskStatus.EXPIRED and end.attempt == 0
     return unstarted and known.status is TaskStatus.RUNNING and not end.redelivered
+
+
+def _postponed(known: TaskState, end: AttemptEnd) -> TaskState:
+    """Return the state of a task that waits until its queue takes how its attempt ended."""
+    waiting = replace(known, status=TaskStatus.RETRYING, attempt=end.attempt, next_at=end.next_at)
+    return waiting if waiting.position > known.position else known
 
 
 def _released(known: TaskState, end: AttemptEnd) -> TaskState:

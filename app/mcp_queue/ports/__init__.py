@@ -10,7 +10,7 @@ from mcp_queue.ports.callbacks import (
 )
 from mcp_queue.ports.clock import Clock
 from mcp_queue.ports.dead_letters import DeadLetterStore, NotificationOutbox, RedriveStore
-from mcp_queue.ports.execution import Admission, AttemptRecord, AttemptStart, ExecutionLog
+from mcp_queue.ports.execution import Admission, AttemptRecord, AttemptStart, DecidedEnd, ExecutionLog
 from mcp_queue.ports.metrics import DeadLetterMetrics, DestinationMetrics, LedgerMetrics, Metrics
 from mcp_queue.ports.operators import AuditLog, Destinations, QueueMarks
 from mcp_queue.ports.payloads import PayloadPointer, PayloadStore
@@ -30,6 +30,7 @@ __all__ = [
     "DeadLetterMetrics",
     "DeadLetterSink",
     "DeadLetterStore",
+    "DecidedEnd",
     "DestinationMetrics",
     "Destinations",
     "Embedding",

@@ -19,17 +19,31 @@ class AttemptStart:
     may_be_stale: bool = True  #: its successor may have been sent (``QueueTraits.leaves_stale_copies``)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedEnd:
+    """How an attempt ended whose queue could not take that: ``retrying``, due at ``next_at``, or ``dead_lettered``."""
+
+    status: TaskStatus
+    error: str
+    started_at: datetime
+    duration: timedelta
+    response_status: int | None = None
+    next_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Whether an attempt may start, and as which attempt (from 1).
 
     ``refused`` is the status that stands against it (``canceled``, or ended in this generation), or ``stale`` is true
-    for a copy of an earlier generation or of an attempt whose successor was confirmed.
+    for a copy of an earlier generation or of an attempt whose successor was confirmed. An attempt that has ``decided``
+    its end is settled as it says, and does not run again.
     """
 
     attempt: int
     refused: TaskStatus | None = None
     stale: bool = False
+    decided: DecidedEnd | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +52,9 @@ class AttemptRecord:
 
     One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
     ``confirmed`` is false where the backend will deliver the same attempt again: the lease was lost first, or a message
-    that carries the count could only be hidden. ``redelivered``: the message had been received before.
+    that carries the count could only be hidden. ``postponed``: its queue could not take the
+    settlement, which ``status`` says; the next receive settles it. ``redelivered``: the message had been received
+    before.
     """
 
     task: Task
@@ -51,6 +67,7 @@ class AttemptRecord:
     error: str | None = None
     response_status: int | None = None
     confirmed: bool = True
+    postponed: bool = False
     redelivered: bool = False
     next_at: datetime | None = None  #: when the next attempt is due, for ``retrying``
 

@@ -34,6 +34,10 @@ class Metrics(Protocol):
         """Count a second settlement of one delivery: a defect of the product, which touched nothing."""
         ...
 
+    def postponed(self, queue: str, settlement: str) -> None:
+        """Count a settlement that its queue could not take in time."""
+        ...
+
     def callback(self, outcome: str) -> None:
         """Count a callback: ``ok``, ``retryable``, ``rejected`` or ``refused``."""
         ...

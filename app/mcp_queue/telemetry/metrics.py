@@ -52,6 +52,11 @@ class PrometheusMetrics(Metrics, DestinationMetrics, LedgerMetrics, DeadLetterMe
         )
         self._retries = counter("mcp_queue_task_retries_total", "Attempts that will be followed by another.", by_type)
         self._leases_lost = counter("mcp_queue_leases_lost_total", "Deliveries whose lease ended early.", ("queue",))
+        self._postponed = counter(
+            "mcp_queue_settlements_postponed_total",
+            "Settlements that a queue could not take in time, such as a dead letter that may not be sent.",
+            ("queue", "settlement"),
+        )
         self._settled_twice = counter(
             "mcp_queue_settled_twice_total", "Second settlements of a delivery, which is a defect.", ("queue",)
         )
@@ -176,6 +181,10 @@ class PrometheusMetrics(Metrics, DestinationMetrics, LedgerMetrics, DeadLetterMe
     @override
     def settled_twice(self, queue: str) -> None:
         self._settled_twice(queue).inc()
+
+    @override
+    def postponed(self, queue: str, settlement: str) -> None:
+        self._postponed(queue, settlement).inc()
 
     @override
     def callback(self, outcome: str) -> None:

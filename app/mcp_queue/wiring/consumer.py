@@ -30,7 +30,7 @@ from mcp_queue.domain.queues import Backend
 from mcp_queue.ports import CallbackSender, Clock, EmbeddingClient, ExecutionLog, Metrics, PauseSwitch, Queue, Tracer
 from mcp_queue.services.enqueueing.rules import EnqueueRules
 from mcp_queue.services.execution.admission import Admitter
-from mcp_queue.services.execution.attempt_memory import ExecutionMemory
+from mcp_queue.services.execution.attempt_memory import OutageProofLog
 from mcp_queue.services.execution.attempts import AttemptRunner, Dispatcher
 from mcp_queue.services.execution.callbacks import CallbackTimeouts
 from mcp_queue.services.execution.dispatch import TaskDispatcher
@@ -83,10 +83,11 @@ async def run_consumer(settings: Settings) -> None:
         polled = _polled_queues(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
+        log = ledger.executions if isinstance(ledger, NoLedger) else OutageProofLog(ledger.executions)
         pool, extender = _pool(
-            settings, polled, clock, metrics, ledger.executions, dispatcher, deferrals, traced.tracer, services.purges
+            settings, polled, clock, metrics, log, dispatcher, deferrals, traced.tracer, services.purges
         )
-        readiness = ConsumerReadiness(pool.polled, list(queues.by_name.values()), clock)
+        readiness = ConsumerReadiness(pool.polled, list(queues.by_name.values()), clock, failing=pool.failing)
         name = f"{socket.gethostname()}:{os.getpid()}"
         jobs = [
             *_jobs(pool, queues, services, ledger),
@@ -226,7 +227,7 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
         batch_size=settings.workers.batch_size,
         clock=clock,
         receiver=Receiver(clock=clock, random=random.random, metrics=metrics, extender=extender, tracer=tracer),
-        admitter=Admitter(clock=clock, log=log, fallback=ExecutionMemory()),
+        admitter=Admitter(clock=clock, log=log),
         runner=AttemptRunner(
             clock=clock,
             metrics=metrics,

@@ -9,7 +9,7 @@ import pytest
 from mcp_queue.adapters.ledger.ledger import Ledger
 from mcp_queue.domain.task import Task, TaskStatus
 from mcp_queue.domain.task_states import RecordedAttempt, RecordedTask, TaskFilter
-from mcp_queue.ports import Admission
+from mcp_queue.ports import Admission, DecidedEnd
 from tests.support.clock import HOUR, MINUTE, SECOND, START
 from tests.support.tasks import a_dead_letter, a_task, an_end, an_execution
 
@@ -43,6 +43,24 @@ async def test_ended_task_is_refused(ledger: Ledger, status: TaskStatus) -> None
     task = a_task()
     await ledger.executions.record(an_end(task, status))
     assert [Admission(1, refused=status)] == list(await ledger.executions.start([an_execution(task)]))
+
+
+@pytest.mark.parametrize("status", [TaskStatus.RETRYING, TaskStatus.DEAD_LETTERED])
+async def test_end_that_a_queue_could_not_take_is_told_to_the_next_delivery(ledger: Ledger, status: TaskStatus) -> None:
+    """It is settled as it was decided, by any consumer; a cancel meanwhile ends the task at once."""
+    task = a_task()
+    await ledger.executions.start([an_execution(task)])
+    due = START + HOUR if status is TaskStatus.RETRYING else None
+    end = an_end(task, status, error="no", response_status=500, next_at=due, confirmed=False, postponed=True)
+    await ledger.executions.record(end)
+    decided = DecidedEnd(
+        status=status, error="no", started_at=START, duration=end.duration, response_status=500, next_at=due
+    )
+    assert [Admission(1, decided=decided)] == list(await ledger.executions.start([an_execution(task)]))
+    await ledger.executions.record(replace(end, confirmed=True, postponed=False))
+    [following] = await ledger.executions.start([an_execution(task.next_attempt())])
+    assert following.decided is None
+    assert (following.refused is None) == (status is TaskStatus.RETRYING)
 
 
 async def test_answers_come_in_the_order_asked(ledger: Ledger) -> None:

@@ -101,7 +101,6 @@ class TestGateway:
 class TestConsumer:
     """What runs, and what waits."""
 
-    @pytest.mark.xfail(strict=True, reason="a slot is held until the dead-letter queue takes its task")
     async def test_a_dead_letter_queue_that_takes_nothing_stops_no_other_queue(
         self, tmp_path: Path, localstack: LocalStack
     ) -> None:

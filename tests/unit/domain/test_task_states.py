@@ -12,6 +12,7 @@ from mcp_queue.domain.formats.strict_json import loads
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
 from mcp_queue.domain.task_states import (
     MAX_RESULT_BYTES,
+    AdmissionDecision,
     AttemptEnd,
     DeliveredAttempt,
     TaskState,
@@ -42,6 +43,7 @@ ends = st.builds(
     at=st.just(NOW),
     confirmed=st.booleans(),
     redelivered=st.booleans(),
+    postponed=st.booleans(),
 )
 
 
@@ -162,12 +164,27 @@ def test_unconfirmed_success_is_a_success() -> None:
 
 
 def test_copy_that_came_too_late_does_not_end_the_one_that_runs() -> None:
-    """The run ends the task, be it with a dead letter; a message that comes back after a crash has nothing beside it."""
+    """The run ends the task, be it with a dead letter; after a crash nothing runs beside what comes back."""
     running = TaskState(status=TaskStatus.RUNNING, attempt=1)
     expired = an_end(TaskStatus.EXPIRED, attempt=0)
     assert running == conclude(running, expired)
     assert TaskStatus.DEAD_LETTERED == conclude(conclude(running, expired), an_end(TaskStatus.DEAD_LETTERED)).status
     assert TaskStatus.EXPIRED == conclude(running, replace(expired, redelivered=True)).status
+
+
+@pytest.mark.parametrize("counts_itself", [True, False])
+@pytest.mark.parametrize("status", [TaskStatus.RETRYING, TaskStatus.DEAD_LETTERED])
+def test_attempt_whose_queue_could_not_take_its_end_does_not_run_again(
+    status: TaskStatus, *, counts_itself: bool
+) -> None:
+    """The next delivery of it is settled, and what follows is as if the queue had taken it at once."""
+    delivered = DeliveredAttempt(0, 1, counts_itself=counts_itself)
+    running = admit(TaskState(status=TaskStatus.QUEUED), delivered, NOW).state
+    waiting = conclude(running, replace(an_end(status, confirmed=False), postponed=True))
+    assert AdmissionDecision(waiting, 1, decided=True) == admit(waiting, delivered, NOW)
+    settled = conclude(waiting, an_end(status))
+    assert status == settled.status
+    assert not admit(settled, DeliveredAttempt(0, 2, counts_itself=counts_itself), NOW).decided
 
 
 def test_cancel_wish_for_a_later_attempt_does_not_end_it_by_an_earlier_record() -> None:

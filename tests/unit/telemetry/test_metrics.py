@@ -75,12 +75,15 @@ def test_callback_outcomes_are_there_from_the_start() -> None:
     metrics.callback("refused")
     metrics.lease_lost("tasks")
     metrics.settled_twice("tasks")
+    metrics.postponed("tasks", "dead_letter")
 
     outcomes = ("ok", "retryable", "rejected", "refused")
     values = [registry.get_sample_value("mcp_queue_callbacks_total", {"outcome": outcome}) for outcome in outcomes]
     assert [0, 0, 0, 1] == values
     assert registry.get_sample_value("mcp_queue_leases_lost_total", {"queue": "tasks"}) == 1
     assert registry.get_sample_value("mcp_queue_settled_twice_total", {"queue": "tasks"}) == 1
+    postponed = {"queue": "tasks", "settlement": "dead_letter"}
+    assert registry.get_sample_value("mcp_queue_settlements_postponed_total", postponed) == 1
 
 
 def test_a_queue_shows_what_lies_in_it() -> None:

@@ -1,6 +1,5 @@
 """Decides which deliveries may run, and as which attempt."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,13 +7,10 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from mcp_queue.domain.delivery import Delivery
-from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.execution.retry import revived
 from mcp_queue.domain.queues import QueueSpec, QueueTraits
 from mcp_queue.domain.task import Task
-from mcp_queue.ports import Admission, AttemptStart, Clock, ExecutionLog, Queue
-
-logger = logging.getLogger(__name__)
+from mcp_queue.ports import Admission, AttemptStart, Clock, DecidedEnd, ExecutionLog, Queue
 
 #: A delivery that is due within this runs at once; one that is due later is a hop.
 DUE_TOLERANCE = timedelta(seconds=1)
@@ -27,6 +23,7 @@ class Disposition(Enum):
     DEAD_LETTER = auto()  #: it was received too often, and the backend does not act on that
     EXPIRE = auto()  #: too late to start
     DEFER = auto()  #: not due yet
+    SETTLE = auto()  #: its end was decided before, and its queue could not take that
     DISCARD = auto()  #: its task has ended, or a newer copy is on its way
 
 
@@ -43,7 +40,10 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One execution of a task: its number (from 1; 0 where nothing is to run) and its time."""
+    """One execution of a task: its number (from 1; 0 where nothing is to run) and its time.
+
+    ``decided`` is how one ended that is only to be settled.
+    """
 
     received: Received
     task: Task
@@ -51,6 +51,7 @@ class Attempt:
     number: int
     started_at: datetime
     duration: timedelta = timedelta(0)
+    decided: DecidedEnd | None = None
 
     @property
     def queue(self) -> Queue:
@@ -64,12 +65,11 @@ class Attempt:
 
 
 class Admitter:
-    """Asks ``log`` which deliveries may run, and as which attempt; while it does not answer, ``fallback``."""
+    """Asks ``log`` which deliveries may run, and as which attempt."""
 
-    def __init__(self, *, clock: Clock, log: ExecutionLog, fallback: ExecutionLog) -> None:
+    def __init__(self, *, clock: Clock, log: ExecutionLog) -> None:
         self._clock = clock
         self._log = log
-        self._fallback = fallback
 
     async def admit(self, received: Sequence[Received]) -> list[Attempt]:
         """Return the attempts of parseable deliveries, in order; those to be run are marked in one update."""
@@ -93,11 +93,7 @@ class Admitter:
             )
             for attempt in attempts
         ]
-        try:
-            return await self._log.start(starts)
-        except LedgerUnavailableError:
-            logger.warning("the ledger does not answer: %d tasks start unchecked", len(starts))
-            return await self._fallback.start(starts)
+        return await self._log.start(starts)
 
 
 def disposition_of(delivery: Delivery, task: Task, spec: QueueSpec, traits: QueueTraits, now: datetime) -> Disposition:
@@ -121,4 +117,13 @@ def _attempt(received: Received, task: Task, now: datetime) -> Attempt:
 def _answered(attempt: Attempt, admission: Admission) -> Attempt:
     if admission.stale or admission.refused is not None:
         return replace(attempt, disposition=Disposition.DISCARD, number=admission.attempt)
+    if (decided := admission.decided) is not None:
+        return replace(
+            attempt,
+            disposition=Disposition.SETTLE,
+            number=admission.attempt,
+            started_at=decided.started_at,
+            duration=decided.duration,
+            decided=decided,
+        )
     return attempt if admission.attempt == attempt.number else replace(attempt, number=admission.attempt)

@@ -1,15 +1,28 @@
 """Counts executions in memory, for queues whose messages cannot carry the count and while no ledger does."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from typing_extensions import override
 
-from mcp_queue.domain.task import TaskStatus
-from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, ExecutionLog
+from mcp_queue.domain.errors import LedgerUnavailableError
+from mcp_queue.domain.task import Task, TaskStatus
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, DecidedEnd, ExecutionLog
+
+logger = logging.getLogger(__name__)
 
 #: How many tasks are remembered; beyond it the one that ran longest ago is forgotten and counts from 1 again.
 CAPACITY = 100_000
+
+
+@dataclass(slots=True)
+class _Executions:
+    """The attempts of one task: the latest, and how it ended where its queue could not take that."""
+
+    attempt: int
+    decided: DecidedEnd | None = None
 
 
 class ExecutionMemory(ExecutionLog):
@@ -20,26 +33,81 @@ class ExecutionMemory(ExecutionLog):
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._executions: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._executions: OrderedDict[tuple[str, int], _Executions] = OrderedDict()
 
     @override
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
-        return [Admission(self._count(start)) for start in starts]
+        return [self._admit(start) for start in starts]
 
     @override
     async def record(self, attempt: AttemptRecord) -> None:
-        key = (attempt.task.id, attempt.task.redrive_count)
-        if attempt.status.ended:
+        key = _key(attempt.task)
+        if attempt.postponed:
+            self._remember(key, _Executions(attempt.attempt, _decided(attempt)))
+        elif attempt.status.ended:
             self._executions.pop(key, None)
-        elif attempt.status is TaskStatus.QUEUED and key in self._executions:
-            self._executions[key] = attempt.attempt - 1  # that execution does not count
+        elif (known := self._executions.get(key)) is not None:
+            known.decided = None
+            if attempt.status is TaskStatus.QUEUED:
+                known.attempt = attempt.attempt - 1  # that execution does not count
 
-    def _count(self, start: AttemptStart) -> int:
+    def note(self, start: AttemptStart, attempt: int) -> None:
+        """Remember an attempt that the ledger admitted, where its message does not count it."""
+        if not start.counts_itself:
+            self._remember(_key(start.task), _Executions(attempt))
+
+    def _admit(self, start: AttemptStart) -> Admission:
+        known = self._executions.get(_key(start.task))
+        same = known is not None and (start.attempt == known.attempt or not start.counts_itself)
+        if known is not None and known.decided is not None and same:
+            return Admission(known.attempt, decided=known.decided)
         if start.counts_itself:
-            return start.attempt
-        key = (start.task.id, start.task.redrive_count)
-        attempt = self._executions.pop(key, 0) + 1
-        self._executions[key] = attempt
+            return Admission(start.attempt)
+        attempt = 1 if known is None else known.attempt + 1
+        self._remember(_key(start.task), _Executions(attempt))
+        return Admission(attempt)
+
+    def _remember(self, key: tuple[str, int], executions: _Executions) -> None:
+        self._executions.pop(key, None)
+        self._executions[key] = executions
         if len(self._executions) > self._capacity:
             self._executions.popitem(last=False)
-        return attempt
+
+
+class OutageProofLog(ExecutionLog):
+    """Asks the ledger, and remembers what it says, so that attempts go on counting while it does not answer."""
+
+    def __init__(self, ledger: ExecutionLog) -> None:
+        self._ledger = ledger
+        self._memory = ExecutionMemory()
+
+    @override
+    async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
+        try:
+            admissions = await self._ledger.start(starts)
+        except LedgerUnavailableError:
+            logger.warning("the ledger does not answer: %d tasks start unchecked", len(starts))
+            return await self._memory.start(starts)
+        for start, admission in zip(starts, admissions, strict=True):
+            self._memory.note(start, admission.attempt)
+        return admissions
+
+    @override
+    async def record(self, attempt: AttemptRecord) -> None:
+        await self._memory.record(attempt)
+        await self._ledger.record(attempt)
+
+
+def _key(task: Task) -> tuple[str, int]:
+    return task.id, task.redrive_count
+
+
+def _decided(attempt: AttemptRecord) -> DecidedEnd:
+    return DecidedEnd(
+        status=attempt.status,
+        error=attempt.error or "",
+        started_at=attempt.started_at,
+        duration=attempt.duration,
+        response_status=attempt.response_status,
+        next_at=attempt.next_at,
+    )

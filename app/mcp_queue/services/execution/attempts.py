@@ -90,6 +90,9 @@ class AttemptRunner:
                 due = attempt.task.scheduled_for or attempt.started_at
                 await settlement.defer(attempt.received, due - self._clock.now())
                 return False
+            case Disposition.SETTLE:
+                assert attempt.decided is not None, "that is what the disposition means"
+                return await settlement.settle_decided(attempt, attempt.decided)
             case Disposition.DISCARD:
                 return await settlement.discard(attempt)
             case _:

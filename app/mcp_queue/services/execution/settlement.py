@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from mcp_queue.domain.delivery import DeadLetterMessage, Delivery, DeliveryState, Requeued
-from mcp_queue.domain.errors import DeliverySettledError, TaskFailedError, TryLaterError, VisibilityTimeoutError
+from mcp_queue.domain.delivery import DeadLetterMessage, Delivery, Requeued
+from mcp_queue.domain.errors import TaskFailedError
 from mcp_queue.domain.execution.retry import (
-    ExponentialBackoff,
     Retry,
     RetryPolicy,
     dead_letter_message,
@@ -19,19 +18,20 @@ from mcp_queue.domain.execution.retry import (
 )
 from mcp_queue.domain.queues import FailurePolicy
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus, cut_reason
-from mcp_queue.ports import AttemptRecord, Clock, ExecutionLog, Metrics
+from mcp_queue.ports import AttemptRecord, Clock, DecidedEnd, ExecutionLog, Metrics, Queue
 from mcp_queue.services.execution.admission import Attempt, Disposition, Received
+from mcp_queue.services.execution.confirming import Confirmation, Confirmer
 
 logger = logging.getLogger(__name__)
-
-#: Between two tries of a settling call that the backend did not answer.
-SETTLE_BACKOFF = ExponentialBackoff(timedelta(seconds=0.2), timedelta(seconds=5))
 
 _PURGED = "its queue was purged"
 
 
 class Settlement:
-    """Settles each delivery until the backend has confirmed it or the lease is lost.
+    """Settles each delivery until the backend has confirmed it, cannot take it, or the lease is lost.
+
+    An end that was decided is decided: where the queue cannot take what settles a delivery, the end is recorded, and
+    the next receive settles it without running it again.
 
     A success is recorded before the message is deleted, so that a delivery after a crash in between is recognised; a
     retry and a dead letter are recorded after the backend confirmed them, since what follows from the record (older
@@ -54,6 +54,7 @@ class Settlement:
         policy: RetryPolicy,
         withdrawn: Callable[[Task, Delivery], bool] = lambda *_: False,
     ) -> None:
+        self.confirmer = Confirmer(clock=clock, random=random, metrics=metrics)
         self._clock = clock
         self._random = random
         self._metrics = metrics
@@ -77,33 +78,59 @@ class Settlement:
         if self._withdrawn(attempt.task, attempt.delivery):
             reason = f"{_PURGED}; the attempt failed: {describe(error)}"
             return await self.end(attempt, TaskStatus.CANCELED, reason, response_status=status)
-        now = self._clock.now()
-        requeued = await self._requeue(attempt.received, "retry", decision)
-        await self._record(
+        await self._retry(attempt, decision, describe(error), status)
+        return False
+
+    async def settle_decided(self, attempt: Attempt, decided: DecidedEnd) -> bool:
+        """Settle an attempt that ended before, when its queue could not take that."""
+        if decided.status is TaskStatus.DEAD_LETTERED:
+            return await self.dead_letter(attempt, decided.error, response_status=decided.response_status)
+        wait = timedelta(0) if decided.next_at is None else max(decided.next_at - self._clock.now(), timedelta(0))
+        await self._retry(attempt, Retry(attempt.task.next_attempt(), wait), decided.error, decided.response_status)
+        return False
+
+    async def _retry(self, attempt: Attempt, retry: Retry, reason: str, response_status: int | None) -> None:
+        next_at = self._clock.now() + retry.delay
+        end = partial(
+            self._record,
             attempt,
             TaskStatus.RETRYING,
-            error=describe(error),
-            response_status=status,
-            next_at=now + decision.delay,
-            # A message that carries the count and was only hidden comes back as the same attempt.
-            confirmed=requeued is Requeued.REWRITTEN
-            or (requeued is Requeued.HIDDEN and not attempt.queue.traits.rewrites),
+            error=reason,
+            response_status=response_status,
+            next_at=next_at,
         )
-        return False
+        postponed: list[bool] = []
+
+        async def postpone() -> None:
+            postponed.append(True)
+            await end(confirmed=False, postponed=True)
+
+        requeued = await self._requeue(attempt.received, "retry", retry, postpone)
+        if not postponed:
+            # A message that carries the count and was only hidden comes back as the same attempt.
+            hidden = requeued is Requeued.HIDDEN and not attempt.queue.traits.rewrites
+            await end(confirmed=requeued is Requeued.REWRITTEN or hidden)
 
     async def dead_letter(self, attempt: Attempt, reason: str, *, response_status: int | None = None) -> bool:
         """Dead-letter a task with ``reason``."""
         queue, delivery = attempt.queue, attempt.delivery
         dead_letter = dead_letter_message(attempt.task, reason, self._clock.now(), delivery.queue)
-        confirmed = await self._settle(delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
-        await self._record(
-            attempt,
-            TaskStatus.DEAD_LETTERED if confirmed else TaskStatus.RETRYING,
-            error=dead_letter.reason,
-            response_status=response_status,
-            confirmed=confirmed,
+        end = partial(self._record, attempt, error=dead_letter.reason, response_status=response_status)
+        confirmation = await self.confirmer.settle(
+            queue,
+            delivery,
+            "dead_letter",
+            lambda: queue.dead_letter(delivery, dead_letter),
+            lambda: end(TaskStatus.DEAD_LETTERED, confirmed=False, postponed=True),
         )
-        return confirmed
+        match confirmation:
+            case Confirmation.CONFIRMED:
+                await end(TaskStatus.DEAD_LETTERED)
+            case Confirmation.LOST:
+                await end(TaskStatus.RETRYING, confirmed=False)
+            case Confirmation.POSTPONED:
+                pass  # it is recorded already
+        return confirmation is Confirmation.CONFIRMED
 
     async def dead_letter_raw(self, received: Received, reason: str) -> bool:
         """Dead-letter a body that is no task, unchanged."""
@@ -112,7 +139,7 @@ class Settlement:
             task=None, reason=cut_reason(reason), failed_at=self._clock.now(), original_queue=delivery.queue
         )
         self._metrics.completed(delivery.queue, "", TaskStatus.DEAD_LETTERED)
-        return await self._settle(delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
+        return await self._settle(received, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
 
     async def end(
         self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None
@@ -145,7 +172,7 @@ class Settlement:
 
     async def release(self, received: Received) -> bool:
         """Give a delivery back unprocessed; return false where the lease was lost, which gives it back too."""
-        return await self._settle(received.delivery, "release", lambda: received.queue.release(received.delivery))
+        return await self._settle(received, "release", lambda: received.queue.release(received.delivery))
 
     async def release_attempt(self, attempt: Attempt) -> None:
         """Release a delivery whose attempt was stopped on the way, and remember that it waits again."""
@@ -153,68 +180,48 @@ class Settlement:
             await self._record(attempt, TaskStatus.QUEUED)
 
     async def _complete(self, received: Received) -> bool:
-        return await self._settle(received.delivery, "complete", lambda: received.queue.complete(received.delivery))
+        return await self._settle(received, "complete", lambda: received.queue.complete(received.delivery))
 
-    async def _requeue(self, received: Received, settlement: str, retry: Retry) -> Requeued | None:
-        """Return what the backend did; ``None`` where the lease was lost.
+    async def _requeue(
+        self,
+        received: Received,
+        settlement: str,
+        retry: Retry,
+        postponed: Callable[[], Awaitable[None]] | None = None,
+    ) -> Requeued | None:
+        """Return what the backend did; ``None`` where it confirmed nothing.
 
         Where a message keeps its body, its followers are hidden as long, in one batch and before it: one that is
         visible while the head is still hidden is SQS's to keep back, which it does and emulators do not.
         """
-        traits = received.queue.traits
+        queue, traits = received.queue, received.queue.traits
         if traits.rewrites:
             retry = fit_delay(retry, traits.max_delay, self._clock.now())
-            return await self._requeue_one(received, received.delivery, settlement, retry)
-        followers = [self._requeue_one(received, follower, "defer", retry) for follower in received.followers]
-        requeued = await asyncio.gather(*followers, self._requeue_one(received, received.delivery, settlement, retry))
-        return requeued[-1]
+            return await self._requeue_one(queue, received.delivery, settlement, retry, postponed)
+        followers = [self._requeue_one(queue, follower, "defer", retry) for follower in received.followers]
+        head = self._requeue_one(queue, received.delivery, settlement, retry, postponed)
+        return (await asyncio.gather(*followers, head))[-1]
 
     async def _requeue_one(
-        self, received: Received, delivery: Delivery, settlement: str, retry: Retry
+        self,
+        queue: Queue,
+        delivery: Delivery,
+        settlement: str,
+        retry: Retry,
+        postponed: Callable[[], Awaitable[None]] | None = None,
     ) -> Requeued | None:
-        queue = received.queue
         call = partial(queue.retry if settlement == "retry" else queue.defer, delivery, retry.task, retry.delay)
         answers: list[Requeued] = []
 
         async def requeue() -> None:
             answers.append(await call())
 
-        return answers[0] if await self._settle(delivery, settlement, requeue) else None
+        confirmation = await self.confirmer.settle(queue, delivery, settlement, requeue, postponed)
+        return answers[0] if confirmation is Confirmation.CONFIRMED else None
 
-    async def _settle(self, delivery: Delivery, settlement: str, call: Callable[[], Awaitable[None]]) -> bool:
-        """Repeat ``call`` until the backend answers; return whether it confirmed the settlement."""
-        if not self._claimed(delivery, settlement):
-            return False
-        tries = 0
-        while not delivery.lost:
-            delivery.state = DeliveryState.SETTLING
-            try:
-                await call()
-            except VisibilityTimeoutError as error:
-                logger.warning("lease lost before settling: %s", error, extra=delivery.log_fields)
-                self._metrics.lease_lost(delivery.queue)
-                delivery.state = DeliveryState.LOST
-            except TryLaterError as error:
-                logger.warning("settling failed, trying again: %s", error, extra=delivery.log_fields)
-                delivery.state = DeliveryState.HELD
-                await self._clock.sleep(SETTLE_BACKOFF.delay(tries, self._random()).total_seconds())
-                tries += 1
-            else:
-                delivery.state = DeliveryState.SETTLED
-                break
-        return not delivery.lost
-
-    def _claimed(self, delivery: Delivery, settlement: str) -> bool:
-        """Return whether ``settlement`` is the one that ends the delivery, whose lease is not lost."""
-        if delivery.lost:
-            return False
-        try:
-            delivery.settle_as(settlement)
-        except DeliverySettledError as error:
-            logger.error("a delivery was settled twice: %s", error, extra=delivery.log_fields)  # noqa: TRY400  # the trace says no more
-            self._metrics.settled_twice(delivery.queue)
-            return False
-        return True
+    async def _settle(self, received: Received, settlement: str, call: Callable[[], Awaitable[None]]) -> bool:
+        confirmation = await self.confirmer.settle(received.queue, received.delivery, settlement, call)
+        return confirmation is Confirmation.CONFIRMED
 
     async def _record(
         self,
@@ -226,9 +233,10 @@ class Settlement:
         response_status: int | None = None,
         next_at: datetime | None = None,
         confirmed: bool = True,
+        postponed: bool = False,
     ) -> None:
         delivery = attempt.delivery
-        if status is not TaskStatus.QUEUED:  # that attempt did not end
+        if status is not TaskStatus.QUEUED and not postponed:  # else it is counted when it is settled
             self._metrics.completed(delivery.queue, attempt.task.type, status)
         if error is not None:
             extra = {**delivery.log_fields, "attempt": attempt.number}
@@ -246,6 +254,7 @@ class Settlement:
                 response_status=response_status,
                 next_at=next_at,
                 confirmed=confirmed,
+                postponed=postponed,
                 redelivered=delivery.receive_count > 1,
             )
         )

@@ -35,7 +35,7 @@ class Settling:
 
     async def admitted(self, received: Received) -> Attempt:
         """Return the attempt that a delivery is."""
-        (attempt,) = await Admitter(clock=self.clock, log=self.log, fallback=self.log).admit([received])
+        (attempt,) = await Admitter(clock=self.clock, log=self.log).admit([received])
         return attempt
 
 

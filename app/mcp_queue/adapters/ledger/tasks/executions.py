@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import tuple_, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -14,14 +14,23 @@ from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row, clean
 from mcp_queue.adapters.ledger.engine.database import Database, RowsRefusedError
 from mcp_queue.adapters.ledger.engine.group_commit import GroupCommit
 from mcp_queue.adapters.ledger.engine.write_behind import WriteBehind, WriteBehindBuffer
+from mcp_queue.adapters.ledger.tables import attempts
 from mcp_queue.adapters.ledger.tables import dead_letters as dead_letter_table
 from mcp_queue.adapters.ledger.tasks.rows import TaskStates, id_of, state_row
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
 from mcp_queue.domain.errors import LedgerUnavailableError
 from mcp_queue.domain.formats.strict_json import dumps
 from mcp_queue.domain.task import TaskStatus
-from mcp_queue.domain.task_states import AttemptEnd, DeliveredAttempt, admit, conclude, kept_result, microseconds
-from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, ExecutionLog, LedgerMetrics
+from mcp_queue.domain.task_states import (
+    AttemptEnd,
+    DeliveredAttempt,
+    TaskState,
+    admit,
+    conclude,
+    kept_result,
+    microseconds,
+)
+from mcp_queue.ports import Admission, AttemptRecord, AttemptStart, Clock, DecidedEnd, ExecutionLog, LedgerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +120,25 @@ class SqlExecutionLog(ExecutionLog):
                 known[task_id] = verdict.state
                 changed.add(task_id)
             admissions.append(Admission(verdict.attempt, verdict.refused, verdict.stale))
+            if verdict.decided:
+                admissions[-1] = await self._decided(connection, task_id, known[task_id])
         await states.write([state_row(task_id, known[task_id]) for task_id in changed])
         return admissions
+
+    async def _decided(self, connection: AsyncConnection, task_id: str, state: TaskState) -> Admission:
+        """Return the admission of a postponed attempt; few are, so that each is read alone."""
+        key = (task_id, state.redrive_count, state.attempt)
+        columns = tuple_(attempts.c.task_id, attempts.c.redrive_count, attempts.c.attempt)
+        row = (await connection.execute(select(attempts).where(columns == key))).one()
+        decided = DecidedEnd(
+            status=TaskStatus(row.status),
+            error=row.error or "",
+            started_at=row.started_at,
+            duration=row.duration,
+            response_status=row.response_status,
+            next_at=state.next_at,
+        )
+        return Admission(state.attempt, decided=decided)
 
     async def _record(self, ended: Sequence[_Ended]) -> None:
         await self._database.write(lambda connection: self._conclude(connection, ended), "record", durable=False)
@@ -169,6 +195,7 @@ def _end(record: AttemptRecord) -> AttemptEnd:
         at=record.started_at + record.duration,
         next_at=record.next_at,
         confirmed=record.confirmed,
+        postponed=record.postponed,
         redelivered=record.redelivered,
     )
 
