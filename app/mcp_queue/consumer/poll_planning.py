@@ -78,17 +78,20 @@ def plan_polls(
     return PollPlan(polls, lingering, min([*moments, *lingering.values()], default=None))
 
 
-def choose(startable: Iterable[HeldDelivery]) -> Choice:
-    """Return what the next free slot takes: of the highest level, among equals the longest held.
+def choose(startable: Iterable[HeldDelivery], turns: Mapping[str, int]) -> Choice:
+    """Return what the next free slot takes: of the queue whose turn it is the highest level, the longest held first.
 
+    ``turns`` says when each queue, of whatever levels, last had a turn: the lower, the longer ago.
     Levels of a weighted priority queue share by smooth weighted round robin, each level twice the one below, so that
     none starves.
     """
     waiting = list(startable)
-    first = max(waiting, key=lambda held: held.polled.level)
+    name = min(waiting, key=lambda held: turns.get(held.polled.name, 0)).polled.name
+    of_queue = [held for held in waiting if held.polled.name == name]
+    first = max(of_queue, key=lambda held: held.polled.level)
     if first.polled.policy is LevelPolicy.STRICT:
         return Choice(first, {})
-    levels = {held.polled: held for held in reversed(waiting) if held.polled.name == first.polled.name}
+    levels = {held.polled: held for held in reversed(of_queue)}
     credit = {level: level.credit + 2**level.level for level in levels}
     chosen = max(credit, key=credit.__getitem__)
     credit[chosen] -= sum(2**level.level for level in levels)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 
 from mcp_queue.consumer.deferrals import Deferrals
 from mcp_queue.consumer.held_delivery import HeldDelivery, Phase
@@ -17,6 +18,8 @@ class Unstarted:
     def __init__(self, deferrals: Deferrals) -> None:
         self._deferrals = deferrals
         self._held: list[HeldDelivery] = []
+        self._turns: dict[str, int] = {}
+        self._numbers = count(1)
 
     def __iter__(self) -> Iterator[HeldDelivery]:
         """Iterate over a copy, so that each may be removed on the way."""
@@ -46,13 +49,14 @@ class Unstarted:
             deferred += self._wait_or_defer(held)
         starting: list[HeldDelivery] = []
         while len(starting) < slots and (startable := self._deferrals.startable(self._held)):
-            held, credit = choose(startable)
+            held, credit = choose(startable, self._turns)
             for polled, left in credit.items():
                 polled.credit = left
             if self._deferrals.refused(held):
                 deferred += self._wait_or_defer(held)
                 continue
             self.remove(held)
+            self._turns[held.polled.name] = next(self._numbers)
             held.move_to(Phase.RUNNING)
             self._deferrals.begin_call(held)
             starting.append(held)

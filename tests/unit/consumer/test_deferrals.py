@@ -465,7 +465,7 @@ async def test_a_level_above_goes_first_also_among_what_waits(consumer: KitFacto
     """Waiting for a destination changes nothing about priorities."""
     kit = await consumer(
         world,
-        specs=[standard("low"), standard("high")],
+        specs=[standard(name, public_name="work") for name in ("low", "high")],
         levels=[("low", 0), ("high", 3)],
         slots=4,
         limits=limited(max_concurrent=1),

@@ -17,10 +17,10 @@ from tests.support.tasks import standard
 SECONDS_20 = timedelta(seconds=20)
 
 
-def polled_queue(level: int = 0, **members: object) -> PolledQueue:
+def polled_queue(level: int = 0, public_name: str = "work", **members: object) -> PolledQueue:
     """Make a polled queue, with these members."""
     queue = InMemoryQueue(
-        standard(f"work-p{level}", public_name="work"), clock=FakeClock(), serializer=JsonTaskSerializer()
+        standard(f"{public_name}-p{level}", public_name=public_name), clock=FakeClock(), serializer=JsonTaskSerializer()
     )
     polled = PolledQueue(queue, SECONDS_20, level)
     for name, value in members.items():
@@ -126,7 +126,17 @@ def test_the_highest_level_runs_first_and_the_longest_held_among_equals() -> Non
     low, high = polled_queue(0), polled_queue(3)
     first, second, third = held_delivery(low), held_delivery(high), held_delivery(high)
 
-    assert choose([first, second, third]).held is second
+    assert choose([first, second, third], {}).held is second
+
+
+def test_queues_take_turns_whatever_their_levels() -> None:
+    """A level is a rank inside its own queue: it starves no other."""
+    urgent, low, plain = polled_queue(3), polled_queue(0), polled_queue(0, public_name="plain")
+    held = [held_delivery(polled) for polled in (urgent, low, plain)]
+    name = urgent.name
+    assert low.name == name != plain.name
+    assert held[2] is choose(held, {name: 2, plain.name: 1}).held
+    assert held[0] is choose(held, {name: 1, plain.name: 2}).held
 
 
 def test_weighted_levels_share_two_to_one_and_none_starves() -> None:
@@ -136,7 +146,7 @@ def test_weighted_levels_share_two_to_one_and_none_starves() -> None:
 
     chosen = []
     for _ in range(150):
-        choice = choose(held)
+        choice = choose(held, {})
         chosen.append(choice.held.polled.level)
         for level, credit in choice.credit.items():
             level.credit = credit

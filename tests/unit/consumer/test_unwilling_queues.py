@@ -95,7 +95,7 @@ async def test_a_queue_that_does_not_answer_keeps_no_slot_for_long(consumer: Kit
     kit = await started(consumer, slots=1)
     hanging = asyncio.Event()
 
-    async def hang(delivery: Delivery, dead_letter: DeadLetterMessage) -> None:  # noqa: ARG001  # those of the port
+    async def hang(delivery: Delivery, dead_letter: DeadLetterMessage) -> None:  # those of the port
         await hanging.wait()
 
     kit.queues["broken"].dead_letter = hang  # type: ignore[method-assign]  # no double of ours hangs

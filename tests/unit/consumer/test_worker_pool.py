@@ -44,7 +44,8 @@ async def test_a_freed_slot_takes_the_highest_level_held(consumer: KitFactory) -
         await gates[task.id].wait()
         return None
 
-    kit = await consumer(gated, specs=[standard("low"), standard("high")], levels=[("low", 0), ("high", 3)], slots=1)
+    specs = [standard(name, public_name="work") for name in ("low", "high")]
+    kit = await consumer(gated, specs=specs, levels=[("low", 0), ("high", 3)], slots=1)
     await kit.enqueue(*(kit.task(f"low{i}", "low") for i in range(5)), queue="low")
     await kit.pass_time(1)
     await kit.enqueue(kit.task("high", "high"), queue="high")
@@ -53,6 +54,18 @@ async def test_a_freed_slot_takes_the_highest_level_held(consumer: KitFactory) -
     await kit.pass_time(1)
 
     assert ["low0", "high"] == [task_id for task_id, _ in kit.dispatcher.ran]
+
+
+async def test_a_priority_queue_leaves_a_plain_one_its_share(consumer: KitFactory) -> None:
+    """A level is a rank inside its own queue: as long as both have something, both run."""
+    specs = [standard("urgent", public_name="work"), standard("plain")]
+    kit = await consumer(succeed, specs=specs, levels=[("urgent", 3), ("plain", 0)], slots=2)
+    for name in ("urgent", "plain"):
+        await kit.enqueue(*(kit.task(f"{name}-{number}", name) for number in range(50)), queue=name)
+    while len(kit.dispatcher.ran) < 40:
+        await kit.pass_time()
+    ran = [task_id.partition("-")[0] for task_id, _ in kit.dispatcher.ran[:40]]
+    assert 15 <= ran.count("plain") <= 25
 
 
 async def test_an_empty_high_level_never_delays_a_low_one(consumer: KitFactory) -> None:
