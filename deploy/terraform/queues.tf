@@ -48,7 +48,8 @@ resource "aws_sqs_queue" "tasks" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters[each.value.dead_letter_queue].arn
-    maxReceiveCount     = coalesce(each.value.max_receive_count, each.value.fifo ? 100 : 3)
+    # SQS counts every receive. The consumer counts crashes against the task that caused them, and acts first.
+    maxReceiveCount = min(1000, coalesce(each.value.max_receive_count, each.value.fifo ? 100 : 3) + 7)
   })
 
   # A queue that is there already keeps its retention: SQS deletes at once what has waited longer than a new, shorter one.

@@ -15,7 +15,7 @@ from mcp_queue.domain.delivery import Accepted, Delivery
 from mcp_queue.domain.errors import QueueError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
-from mcp_queue.domain.queues import QueueKind
+from mcp_queue.domain.queues import RECEIVES_HEADROOM, QueueKind
 from mcp_queue.ports import Queue
 from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND, START
@@ -141,7 +141,7 @@ async def compare(kind: QueueKind, steps: list[Step], directory: Path) -> None:
     """Take all steps with both queues, comparing their statistics after each."""
     clock, serializer = FakeClock(START), JsonTaskSerializer()
     grave = make_spec("dlq", kind=kind)
-    spec = make_spec(kind=kind, dead_letter_queue="dlq", max_receive_count=2, max_depth=6)
+    spec = make_spec(kind=kind, dead_letter_queue="dlq", max_receive_count=2 - RECEIVES_HEADROOM, max_depth=6)
     in_memory = InMemoryQueue(grave, clock=clock, serializer=serializer)
     async with SqliteBackend(directory / "queue.db", clock=clock, serializer=serializer) as backend:
         in_file = backend.queue(grave)

@@ -4,7 +4,7 @@ import pytest
 
 from mcp_queue.domain.delivery import Accepted
 from mcp_queue.domain.errors import QueueFullError
-from mcp_queue.domain.queues import QueueKind
+from mcp_queue.domain.queues import RECEIVES_HEADROOM, QueueKind
 from tests.support.clock import NOW, SECOND
 from tests.support.queues.harness import QueueHarness, take_one
 from tests.support.tasks import a_task
@@ -61,7 +61,7 @@ async def test_a_copy_needs_no_room(harness: QueueHarness) -> None:
 
 async def test_a_dead_letter_is_never_refused(harness: QueueHarness) -> None:
     """The depth of one queue does not count what moved to another."""
-    queue, dead_letters = await harness.queue(max_depth=1, max_receive_count=1)
+    queue, dead_letters = await harness.queue(max_depth=1, max_receive_count=1 - RECEIVES_HEADROOM)
     await queue.enqueue(a_task("a"))
     await take_one(harness, queue)
     await harness.pass_time(queue.spec.visibility_timeout)

@@ -41,6 +41,12 @@ class RecordingLog(ExecutionMemory):
         self.starts: list[int] = []
         self.answers: dict[str, Admission] = {}
         self.down = False
+        self.counting = False
+
+    @property
+    def counts_crashes(self) -> bool:
+        """Answer as the test says."""
+        return self.counting
 
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
         """Answer as prepared, else admit."""
@@ -77,6 +83,10 @@ class ScriptedDispatcher:
             return await self.handler(task)
         finally:
             self.running.discard(task.id)
+
+    def in_process(self, task: Task) -> bool:
+        """Whether the task calls nobody."""
+        return task.callback_url is None
 
     def in_thread(self, task: Task) -> bool:
         """Answer as the test set it."""
@@ -220,6 +230,7 @@ def assemble(
             metrics=metrics,
             dispatcher=dispatcher,
             settlement=settlement,
+            log=outage_proof,
             processing_timeout=processing_timeout,
             executed=deferrals.executed,
             tracer=tracer,

@@ -82,7 +82,7 @@ class Deferrals:
         task, queue = held.delivery.task, held.polled.queue
         target = None if task is None else self._locate(task)
         if task is not None and target is not None:
-            disposition = disposition_of(held.delivery, task, queue.spec, queue.traits, self._clock.now())
+            disposition = disposition_of(held.delivery, task, queue.spec, self._clock.now(), counts_crashes=True)
             target = target if disposition is Disposition.RUN else None
         held.target = target
 

@@ -10,9 +10,10 @@
         └──▶ RETURNING ─────────────────┘
 
 A delivery is HELD while it waits for a slot, WAITING while it waits for its destination without one, and RUNNING from
-when it has a slot until it is settled. STALLED is being settled without a slot, since its queue is slow to take that
-or refuses it. RETURNING is being released or deferred without having run. A follower stays
-RECEIVED until the one before it in its FIFO group is gone. HELD and WAITING end at once when the lease is lost.
+when it has a slot until it is settled. STALLED keeps no slot: it is being settled by a queue that is slow to take that
+or refuses it, or it is a suspect, which runs beside everything else. RETURNING is being released or deferred without
+having run. A follower stays RECEIVED until the one before it in its FIFO group is gone. HELD and WAITING end at once
+when the lease is lost.
 
 Each member has one owner: ``phase``, ``followers`` and ``stop`` belong to the worker pool, ``target`` to the deferrals,
 ``interruptible`` to the attempt that runs.

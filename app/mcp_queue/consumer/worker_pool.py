@@ -76,6 +76,7 @@ class WorkerPool:
         self._timer: tuple[float, asyncio.Task[None]] | None = None
         deferrals.on_change(self._ask_round)
         settlement.confirmer.on_stall(self._stall)
+        runner.on_suspect(self._stall)
 
     @property
     def busy(self) -> int:
@@ -283,7 +284,7 @@ class WorkerPool:
             self._free_slot(held, gone=gone)
 
     def _stall(self, delivery: Delivery) -> None:
-        """Let a delivery that its queue does not settle at once keep no other from running."""
+        """Let a suspect, or what its queue does not settle at once, keep no other from running."""
         for held in self._running:
             if held.delivery is delivery and held.phase is Phase.RUNNING:
                 held.move_to(Phase.STALLED)

@@ -10,6 +10,13 @@ MIN_LEASE = timedelta(seconds=5)
 MAX_LEASE = timedelta(hours=12)
 MAX_SQS_DELAY = timedelta(seconds=900)
 DEDUPLICATION_WINDOW = timedelta(minutes=5)
+#: The highest count that a redrive policy of SQS takes.
+MAX_SQS_RECEIVES = 1000
+#: How many receives beyond ``max_receive_count`` a backend lets pass before it dead-letters a message by itself: it
+#: counts every receive, those included that another task's crash cost.
+RECEIVES_HEADROOM = 7
+#: How many crashes of one task a FIFO queue takes, whose ``max_receive_count`` counts its waits too.
+FIFO_CRASHES = 3
 #: How many receives one attempt may take on a FIFO queue, where each wait of a group's head is a receive of the whole
 #: group.
 FIFO_RECEIVES_PER_ATTEMPT = 10
@@ -80,6 +87,16 @@ class QueueSpec:
             object.__setattr__(self, "public_name", self.name)
 
     @property
+    def backend_receives(self) -> int:
+        """How many receives of one message the backend lets pass before it dead-letters it by itself."""
+        return min(self.max_receive_count + RECEIVES_HEADROOM, MAX_SQS_RECEIVES)
+
+    @property
+    def max_crashes(self) -> int:
+        """How many crashes of its process are counted against a task before it is dead-lettered."""
+        return min(self.max_receive_count, FIFO_CRASHES) if self.fifo else self.max_receive_count
+
+    @property
     def fifo(self) -> bool:
         """Whether groups are kept in order."""
         return self.kind is QueueKind.FIFO
@@ -97,7 +114,6 @@ class QueueTraits:
     travels in the message. SQS FIFO queues cannot: there the old body comes back.
     ``leaves_stale_copies``: a crash while it reschedules or dead-letters can leave the old message beside the new one.
     Where that is one transaction, a message that the ledger takes for an older one comes from a restored backup.
-    ``backend_redrives``: the backend moves a message over ``max_receive_count`` to the dead-letter queue itself.
     ``max_delay``: the longest delay it holds; ``None`` is any, zero none at all.
     ``reports_duplicates``: ``Accepted.duplicate_of`` names the first task where FIFO deduplication drops a second one.
     ``purge_time``: how long after a purge it may still drop what arrives, and refuses another purge.
@@ -108,7 +124,6 @@ class QueueTraits:
 
     rewrites: bool = True
     leaves_stale_copies: bool = False
-    backend_redrives: bool = True
     max_delay: timedelta | None = None
     reports_duplicates: bool = True
     purge_time: timedelta = timedelta(0)

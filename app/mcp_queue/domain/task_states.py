@@ -80,7 +80,8 @@ class DeliveredAttempt(NamedTuple):
 class AdmissionDecision(NamedTuple):
     """Whether a delivered message may run, as which attempt, and where the task stands then.
 
-    The end of one that was ``decided`` is to be settled, without another run.
+    The end of one that was ``decided`` is to be settled, without another run. A ``suspect`` has run before, and nobody
+    settled that.
     """
 
     state: TaskState
@@ -88,6 +89,7 @@ class AdmissionDecision(NamedTuple):
     refused: TaskStatus | None = None
     stale: bool = False
     decided: bool = False
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,8 @@ def admit(known: TaskState, delivered: DeliveredAttempt, now: datetime) -> Admis
     attempt = delivered.attempt if delivered.counts_itself else known.recorded + 1
     running = replace(known, status=TaskStatus.RUNNING, attempt=attempt, started_at=now, next_at=None)
     # A crash between sending a retry and deleting its predecessor leaves both: the older one moves nothing back.
-    return AdmissionDecision(running if running.position >= known.position else known, attempt)
+    suspect = known.status is TaskStatus.RUNNING and known.recorded < attempt == known.attempt
+    return AdmissionDecision(running if running.position >= known.position else known, attempt, suspect=suspect)
 
 
 def conclude(known: TaskState, end: AttemptEnd) -> TaskState:

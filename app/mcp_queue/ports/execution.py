@@ -37,13 +37,15 @@ class Admission:
 
     ``refused`` is the status that stands against it (``canceled``, or ended in this generation), or ``stale`` is true
     for a copy of an earlier generation or of an attempt whose successor was confirmed. An attempt that has ``decided``
-    its end is settled as it says, and does not run again.
+    its end is settled as it says, and does not run again. A ``suspect`` ran before, and nobody settled it: it may be
+    what ended its process.
     """
 
     attempt: int
     refused: TaskStatus | None = None
     stale: bool = False
     decided: DecidedEnd | None = None
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +77,22 @@ class AttemptRecord:
 class ExecutionLog(Protocol):
     """The part of the ledger that the consumer writes. It observes: its absence never stops a task."""
 
+    @property
+    def counts_crashes(self) -> bool:
+        """Whether it tells suspects, and remembers how often each was started."""
+        ...
+
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
         """Mark attempts as running, all in one conditional update; answers come in the order given."""
+        ...
+
+    async def mark_suspect(self, start: AttemptStart) -> int:
+        """Note that a suspect is about to run; return how often this attempt was noted before, and never settled.
+
+        Raises:
+            LedgerUnavailableError: it could not be noted.
+
+        """
         ...
 
     async def record(self, attempt: AttemptRecord) -> None:

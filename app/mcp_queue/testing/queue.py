@@ -46,7 +46,7 @@ class InMemoryQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return QueueTraits(backend_redrives=self._dead_letters is not None)
+        return QueueTraits()
 
     @override
     async def enqueue(self, task: Task) -> Accepted:
@@ -195,7 +195,7 @@ class InMemoryQueue(Queue):
         self._take_places(now)
         deliveries: list[Delivery] = []
         while len(deliveries) < limit and (message := self._next()) is not None and message.visible_at <= now:
-            if self._dead_letters is not None and message.receive_count >= self._spec.max_receive_count:
+            if self._dead_letters is not None and message.receive_count >= self._spec.backend_receives:
                 self._dead_letter(message, self._dead_letters)
             else:
                 deliveries.append(self._deliver(message, now, leased_at))

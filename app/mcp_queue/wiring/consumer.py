@@ -233,6 +233,7 @@ def _pool(  # noqa: PLR0917  # one call, and each argument of a type of its own
             metrics=metrics,
             dispatcher=dispatcher,
             settlement=settlement,
+            log=log,
             processing_timeout=settings.workers.processing_timeout,
             executed=deferrals.executed,
             tracer=tracer,

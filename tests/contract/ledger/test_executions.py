@@ -34,7 +34,7 @@ async def test_running_never_stands_against_a_start(ledger: Ledger) -> None:
     """The worker that runs a task may be gone: the next delivery starts all the same."""
     task = a_task()
     await ledger.executions.start([an_execution(task)])
-    assert [Admission(1)] == list(await ledger.executions.start([an_execution(task)]))
+    assert [Admission(1, suspect=True)] == list(await ledger.executions.start([an_execution(task)]))
 
 
 @pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.DEAD_LETTERED, TaskStatus.EXPIRED])
@@ -61,6 +61,19 @@ async def test_end_that_a_queue_could_not_take_is_told_to_the_next_delivery(ledg
     [following] = await ledger.executions.start([an_execution(task.next_attempt())])
     assert following.decided is None
     assert (following.refused is None) == (status is TaskStatus.RETRYING)
+
+
+async def test_starts_of_a_suspect_are_counted(ledger: Ledger) -> None:
+    """Each that was not settled since; a released one ended no process, and another attempt begins at none."""
+    task = a_task()
+    start = an_execution(task)
+    await ledger.executions.start([start])
+    [again] = await ledger.executions.start([start])
+    assert again.suspect
+    assert [0, 1] == [await ledger.executions.mark_suspect(start) for _ in range(2)]
+    await ledger.executions.record(an_end(task, TaskStatus.QUEUED))
+    assert 1 == await ledger.executions.mark_suspect(start)
+    assert 0 == await ledger.executions.mark_suspect(an_execution(task.next_attempt()))
 
 
 async def test_answers_come_in_the_order_asked(ledger: Ledger) -> None:
@@ -129,7 +142,7 @@ async def test_fifo_attempts_are_counted_by_the_ledger(ledger: Ledger) -> None:
     assert [Admission(1)] == list(await ledger.executions.start([copy]))
     await ledger.executions.record(an_end(task, TaskStatus.RETRYING, attempt=1))
     assert [Admission(2)] == list(await ledger.executions.start([copy]))
-    assert [Admission(2)] == list(await ledger.executions.start([copy]))
+    assert [Admission(2, suspect=True)] == list(await ledger.executions.start([copy]))
     await ledger.executions.record(an_end(task, TaskStatus.RETRYING, attempt=2))
     assert [Admission(3)] == list(await ledger.executions.start([copy]))
 
@@ -146,7 +159,7 @@ async def test_same_task_twice_at_the_same_moment_gets_two_answers(ledger: Ledge
     """Two copies in one statement are decided about one after the other."""
     task = a_task()
     admissions = await ledger.executions.start([an_execution(task), an_execution(task)])
-    assert [Admission(1), Admission(1)] == list(admissions)
+    assert [Admission(1), Admission(1, suspect=True)] == list(admissions)
 
 
 async def test_attempts_tell_their_story(ledger: Ledger) -> None:

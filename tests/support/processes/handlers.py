@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,25 @@ async def refuse_to_stop(task: Task) -> JsonValue:
     while time.monotonic() < end:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1)
+    return None
+
+
+@router.task("test.crashing")
+def end_the_process(task: Task) -> JsonValue:
+    """End the process at once, as the payload says: by ``exit``, or by the signal of this name."""
+    leave(task, "crashed")
+    if task.payload == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.Signals[str(task.payload)])
+    return None
+
+
+@router.task("test.unhurried")
+async def take_seconds(task: Task) -> JsonValue:
+    """Run so long that a crash beside it finds it running."""
+    leave(task, "started")
+    await asyncio.sleep(1)
+    leave(task, "ok")
     return None
 
 

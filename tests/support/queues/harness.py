@@ -205,7 +205,7 @@ class SqsHarness:
             "work",
             fifo=fifo,
             dead_letters=dlq_url if spec.dead_letter_queue else None,
-            max_receive_count=spec.max_receive_count,
+            max_receive_count=spec.backend_receives,
         )
         spec = replace(spec, url=url)
         dlq_spec = spec_of("dlq", kind=spec.kind, backend=Backend.SQS, url=dlq_url)

@@ -187,6 +187,18 @@ def test_attempt_whose_queue_could_not_take_its_end_does_not_run_again(
     assert not admit(settled, DeliveredAttempt(0, 2, counts_itself=counts_itself), NOW).decided
 
 
+@pytest.mark.parametrize("counts_itself", [True, False])
+def test_what_ran_and_was_not_settled_is_a_suspect(*, counts_itself: bool) -> None:
+    """It may have ended its process. What was released, retried or never started is none."""
+    delivered = DeliveredAttempt(0, 1, counts_itself=counts_itself)
+    first = admit(TaskState(status=TaskStatus.QUEUED), delivered, NOW)
+    assert not first.suspect
+    assert admit(first.state, delivered, NOW).suspect
+    assert not admit(conclude(first.state, an_end(TaskStatus.QUEUED)), delivered, NOW).suspect
+    retried = conclude(first.state, an_end(TaskStatus.RETRYING))
+    assert not admit(retried, DeliveredAttempt(0, 2, counts_itself=counts_itself), NOW).suspect
+
+
 def test_cancel_wish_for_a_later_attempt_does_not_end_it_by_an_earlier_record() -> None:
     """The record of the first attempt may come when the second, which is to be stopped, runs already."""
     running = TaskState(status=TaskStatus.RUNNING, attempt=2, cancel_requested=True)

@@ -7,7 +7,15 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_queue.adapters.ledger.engine.database import Database
-from mcp_queue.adapters.ledger.tables import attempts, claims, dead_letters, destination_reports, redrives, tasks
+from mcp_queue.adapters.ledger.tables import (
+    attempts,
+    claims,
+    dead_letters,
+    destination_reports,
+    redrives,
+    suspects,
+    tasks,
+)
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
 from mcp_queue.domain.task import TaskStatus
 
@@ -34,6 +42,7 @@ async def prune(database: Database, now: datetime, ended_before: datetime, faile
         count += await _forget(connection, dead_letters, dead_letters.c.closed_at < ended_before)
         count += await _forget(connection, claims, claims.c.expires_at < now)
         count += await _forget(connection, redrives, redrives.c.ended_at < ended_before)
+        count += await _forget(connection, suspects, suspects.c.marked_at < ended_before)
         old_reports = destination_reports.c.reported_at < now - _REPORTS_KEPT
         return count + await _forget(connection, destination_reports, old_reports)
 

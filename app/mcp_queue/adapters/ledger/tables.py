@@ -31,7 +31,7 @@ from mcp_queue.domain.task import JsonValue
 from mcp_queue.domain.task_states import microseconds, moment
 
 #: The newest migration, which this version of the program works with.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 
 class CleanText(TypeDecorator[str]):
@@ -170,6 +170,17 @@ Index(
     sqlite_where=tasks.c.ended_at.is_not(None),
 )
 
+# Attempts that came back from a run that nobody settled, each with how often it was started since.
+suspects = Table(
+    "suspects",
+    metadata,
+    Column("task_id", CleanText, primary_key=True),
+    Column("redrive_count", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("starts", Integer, nullable=False),
+    Column("marked_at", TimeType, nullable=False),
+    Index("suspects_marked", "marked_at"),
+)
 attempts = Table(
     "attempts",
     metadata,

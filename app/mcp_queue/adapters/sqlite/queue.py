@@ -88,7 +88,7 @@ class SqliteQueue(Queue, MessageBrowser):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return QueueTraits(backend_redrives=self._spec.dead_letter_queue is not None and self._sink is None)
+        return QueueTraits()
 
     @override
     async def enqueue(self, task: Task) -> Accepted:

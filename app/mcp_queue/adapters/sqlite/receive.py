@@ -90,7 +90,7 @@ class Receive(WriteCommand[LeasedRows]):
         while True:
             found = transaction.connection.execute(_READY, (self.spec.name, transaction.now, self.limit))
             rows = [MessageRow(*values) for values in found]
-            exhausted = [row for row in rows if self.dead_letters and row.receive_count >= self.spec.max_receive_count]
+            exhausted = [row for row in rows if self.dead_letters and row.receive_count >= self.spec.backend_receives]
             if not exhausted:
                 return rows
             self._dead_letter(transaction, exhausted)

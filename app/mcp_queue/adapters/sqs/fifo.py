@@ -42,7 +42,7 @@ class FifoQueue(SqsQueue):
     def _message(self, task: Task) -> SqsMessage:
         if task.scheduled_for is not None and task.scheduled_for - self._context.clock.now() > _NOW:
             raise DelayNotSupportedError("a FIFO queue at SQS holds no task back: that takes the ledger")
-        retries = max(self._spec.max_retries, fifo_retries_within(self._spec.max_receive_count))
+        retries = max(self._spec.max_retries, fifo_retries_within(self._max_receives))
         if task.max_retries > retries:
             raise refused("max_retries", f"this queue delivers a task often enough for {retries}, not more")
         return task_message(task, self._context.serializer, self._spec)

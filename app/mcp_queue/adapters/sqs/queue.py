@@ -4,7 +4,7 @@ import abc
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -54,15 +54,13 @@ class SqsContext:
 class SqsQueue(Queue):
     """A queue at SQS. Its kinds differ in how they give a message back.
 
-    Its spec has the ``max_receive_count`` that SQS enforces. Stats may lag by a minute.
+    Stats may lag by a minute.
     """
 
     def __init__(
         self, spec: QueueSpec, channel: Channel, dead_letters: DeadLetterWriter | None, context: SqsContext
     ) -> None:
-        redrive = channel.info.redrive
-        # What SQS enforces is what counts, whatever was configured beside it.
-        self._spec = spec if redrive is None else replace(spec, max_receive_count=redrive.max_receive_count)
+        self._spec = spec
         self._channel = channel
         self._dead_letters = dead_letters
         self._context = context
@@ -87,7 +85,7 @@ class SqsQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return replace(limits.TRAITS, backend_redrives=self._channel.info.redrive is not None)
+        return limits.TRAITS
 
     @override
     async def enqueue(self, task: Task) -> Accepted:
@@ -166,6 +164,13 @@ class SqsQueue(Queue):
     async def aclose(self) -> None:
         """Return when no abandoned poll is under way."""
         await self._receiver.aclose()
+
+    @property
+    def _max_receives(self) -> int:
+        """How many receives of a message are sure to leave it in this queue."""
+        redrive = self._channel.info.redrive
+        allowed = self._spec.max_receive_count
+        return allowed if redrive is None else min(allowed, redrive.max_receive_count)
 
     @abc.abstractmethod
     async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:

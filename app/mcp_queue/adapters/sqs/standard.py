@@ -39,7 +39,7 @@ class StandardQueue(SqsQueue):
 
     @override
     async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
-        if delivery.receive_count < self._spec.max_receive_count:
+        if delivery.receive_count < self._max_receives:
             await self._hide(delivery, delay)
             return
         # The next receive would move it to the dead-letter queue, though nothing is wrong with it.

@@ -74,7 +74,7 @@ class QueueEntry(Section):
     visibility_timeout: Lease | None = None
     """How long one lease lasts, and the time limit of an attempt that names none."""
     max_receive_count: Receives | None = None
-    """Receives after which a message that nobody settles is dead-lettered."""
+    """Crashes of its process after which a task is dead-lettered; without a ledger, receives without an end."""
     dead_letter_queue: str | None = None
     """Queue for what cannot succeed; `dlq` where one of that name is configured."""
     max_retries: Retries | None = None

@@ -52,7 +52,7 @@ class SqsSection(Section):
         Receives | None,
         EnvVar(
             "SQS_MAX_RECEIVE_COUNT",
-            "Receives after which a message that was never settled goes to the dead-letter queue.",
+            "Crashes of its process after which a task is dead-lettered; without a ledger, receives without an end.",
             default="3; 100 on FIFO queues, where every wait is a receive",
         ),
     ] = None

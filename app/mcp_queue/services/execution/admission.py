@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mcp_queue.domain.delivery import Delivery
 from mcp_queue.domain.execution.retry import revived
-from mcp_queue.domain.queues import QueueSpec, QueueTraits
+from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.domain.task import Task
 from mcp_queue.ports import Admission, AttemptStart, Clock, DecidedEnd, ExecutionLog, Queue
 
@@ -42,7 +42,7 @@ class Received(NamedTuple):
 class Attempt:
     """One execution of a task: its number (from 1; 0 where nothing is to run) and its time.
 
-    ``decided`` is how one ended that is only to be settled.
+    ``decided`` is how one ended that is only to be settled. A ``suspect`` came back from a run that nobody settled.
     """
 
     received: Received
@@ -52,6 +52,7 @@ class Attempt:
     started_at: datetime
     duration: timedelta = timedelta(0)
     decided: DecidedEnd | None = None
+    suspect: bool = False
 
     @property
     def queue(self) -> Queue:
@@ -65,7 +66,10 @@ class Attempt:
 
 
 class Admitter:
-    """Asks ``log`` which deliveries may run, and as which attempt."""
+    """Asks ``log`` which deliveries may run, and as which attempt.
+
+    Where it does not count crashes, receives bound how often a message may come back without having been settled.
+    """
 
     def __init__(self, *, clock: Clock, log: ExecutionLog) -> None:
         self._clock = clock
@@ -74,7 +78,7 @@ class Admitter:
     async def admit(self, received: Sequence[Received]) -> list[Attempt]:
         """Return the attempts of parseable deliveries, in order; those to be run are marked in one update."""
         now = self._clock.now()
-        attempts = [_attempt(each, task, now) for each in received if (task := each.delivery.task) is not None]
+        attempts = [self._attempt(each, task, now) for each in received if (task := each.delivery.task) is not None]
         to_run = [attempt for attempt in attempts if attempt.disposition is Disposition.RUN]
         answers = iter(await self._start(to_run) if to_run else ())
         return [
@@ -82,23 +86,22 @@ class Admitter:
             for attempt in attempts
         ]
 
+    def _attempt(self, received: Received, task: Task, now: datetime) -> Attempt:
+        task, spec = revived(task), received.queue.spec
+        counts_crashes = self._log.counts_crashes
+        disposition = disposition_of(received.delivery, task, spec, now, counts_crashes=counts_crashes)
+        number = task.retry_count + 1 if disposition is Disposition.RUN else 0
+        return Attempt(received=received, task=task, disposition=disposition, number=number, started_at=now)
+
     async def _start(self, attempts: Sequence[Attempt]) -> Sequence[Admission]:
-        starts = [
-            AttemptStart(
-                task=attempt.task,
-                attempt=attempt.number,
-                counts_itself=attempt.queue.traits.rewrites,
-                started_at=attempt.started_at,
-                may_be_stale=attempt.queue.traits.leaves_stale_copies,
-            )
-            for attempt in attempts
-        ]
-        return await self._log.start(starts)
+        return await self._log.start([start_of(attempt) for attempt in attempts])
 
 
-def disposition_of(delivery: Delivery, task: Task, spec: QueueSpec, traits: QueueTraits, now: datetime) -> Disposition:
-    """Decide from what the message itself says."""
-    if delivery.receive_count > spec.max_receive_count and not traits.backend_redrives:
+def disposition_of(
+    delivery: Delivery, task: Task, spec: QueueSpec, now: datetime, *, counts_crashes: bool
+) -> Disposition:
+    """Decide from what the message itself says; ``counts_crashes``: somebody counts them better than receives do."""
+    if delivery.receive_count > (spec.backend_receives if counts_crashes else spec.max_receive_count):
         return Disposition.DEAD_LETTER
     if task.expired(now):
         return Disposition.EXPIRE
@@ -107,11 +110,15 @@ def disposition_of(delivery: Delivery, task: Task, spec: QueueSpec, traits: Queu
     return Disposition.RUN
 
 
-def _attempt(received: Received, task: Task, now: datetime) -> Attempt:
-    task, queue = revived(task), received.queue
-    disposition = disposition_of(received.delivery, task, queue.spec, queue.traits, now)
-    number = task.retry_count + 1 if disposition is Disposition.RUN else 0
-    return Attempt(received=received, task=task, disposition=disposition, number=number, started_at=now)
+def start_of(attempt: Attempt) -> AttemptStart:
+    """Return what the log is told of an attempt that is about to start."""
+    return AttemptStart(
+        task=attempt.task,
+        attempt=attempt.number,
+        counts_itself=attempt.queue.traits.rewrites,
+        started_at=attempt.started_at,
+        may_be_stale=attempt.queue.traits.leaves_stale_copies,
+    )
 
 
 def _answered(attempt: Attempt, admission: Admission) -> Attempt:
@@ -126,4 +133,6 @@ def _answered(attempt: Attempt, admission: Admission) -> Attempt:
             duration=decided.duration,
             decided=decided,
         )
-    return attempt if admission.attempt == attempt.number else replace(attempt, number=admission.attempt)
+    if admission.attempt == attempt.number and not admission.suspect:
+        return attempt
+    return replace(attempt, number=admission.attempt, suspect=admission.suspect)

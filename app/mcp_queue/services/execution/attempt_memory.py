@@ -35,6 +35,16 @@ class ExecutionMemory(ExecutionLog):
         self._capacity = capacity
         self._executions: OrderedDict[tuple[str, int], _Executions] = OrderedDict()
 
+    @property
+    @override
+    def counts_crashes(self) -> bool:
+        return False
+
+    @override
+    async def mark_suspect(self, start: AttemptStart) -> int:
+        # It ends with the process that a suspect would end.
+        return 0
+
     @override
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:
         return [self._admit(start) for start in starts]
@@ -80,6 +90,15 @@ class OutageProofLog(ExecutionLog):
     def __init__(self, ledger: ExecutionLog) -> None:
         self._ledger = ledger
         self._memory = ExecutionMemory()
+
+    @property
+    @override
+    def counts_crashes(self) -> bool:
+        return self._ledger.counts_crashes
+
+    @override
+    async def mark_suspect(self, start: AttemptStart) -> int:
+        return await self._ledger.mark_suspect(start)
 
     @override
     async def start(self, starts: Sequence[AttemptStart]) -> Sequence[Admission]:

@@ -8,10 +8,17 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Protocol, assert_never
 
-from mcp_queue.domain.errors import AttemptTimeoutError, ResourcesExhaustedError, RetryableError, TaskFailedError
+from mcp_queue.domain.delivery import Delivery
+from mcp_queue.domain.errors import (
+    AttemptTimeoutError,
+    LedgerUnavailableError,
+    ResourcesExhaustedError,
+    RetryableError,
+    TaskFailedError,
+)
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
-from mcp_queue.ports import Clock, Metrics, Span, Tracer
-from mcp_queue.services.execution.admission import Attempt, Disposition, Received
+from mcp_queue.ports import Clock, ExecutionLog, Metrics, Span, Tracer
+from mcp_queue.services.execution.admission import Attempt, Disposition, Received, start_of
 from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.tracing import NO_TRACER
 
@@ -43,6 +50,10 @@ class Dispatcher(Protocol):
         """Return the task's result, or raise what the attempt failed with."""
         ...
 
+    def in_process(self, task: Task) -> bool:
+        """Whether ``run`` runs a handler in this process, which it may end."""
+        ...
+
     def in_thread(self, task: Task) -> bool:
         """Whether ``run`` cannot be cancelled, since its handler runs in a thread."""
         ...
@@ -58,6 +69,7 @@ class AttemptRunner:
         metrics: Metrics,
         dispatcher: Dispatcher,
         settlement: Settlement,
+        log: ExecutionLog,
         processing_timeout: timedelta,
         executed: Callable[[Attempt, BaseException | None], None] = lambda *_: None,
         tracer: Tracer = NO_TRACER,
@@ -70,6 +82,9 @@ class AttemptRunner:
         self._metrics = metrics
         self._dispatcher = dispatcher
         self._settlement = settlement
+        self._log = log
+        self._suspects = asyncio.Lock()
+        self._on_suspect: Callable[[Delivery], None] = _ignore
         self._processing_timeout = processing_timeout
         self._executed = executed
         self._tracer = tracer
@@ -79,8 +94,8 @@ class AttemptRunner:
         settlement, delivery = self._settlement, attempt.delivery
         match attempt.disposition:
             case Disposition.RUN:
-                with self._tracer.process(attempt.queue.spec, delivery, attempt.task, attempt.number) as span:
-                    return await self._run(attempt, holder, span)
+                suspect = attempt.suspect and self._dispatcher.in_process(attempt.task)
+                return await (self._run_suspect if suspect else self._run)(attempt, holder)
             case Disposition.DEAD_LETTER:
                 reason = "without being settled: its worker crashed or lost its lease"
                 return await settlement.dead_letter(attempt, f"received {delivery.receive_count} times {reason}")
@@ -98,11 +113,39 @@ class AttemptRunner:
             case _:
                 assert_never(attempt.disposition)
 
+    def on_suspect(self, listener: Callable[[Delivery], None]) -> None:
+        """Call ``listener`` when a delivery is a suspect, so that it keeps no slot."""
+        self._on_suspect = listener
+
     async def dead_letter_raw(self, received: Received) -> bool:
         """Dead-letter a body that is no task; return whether the message is known to be gone."""
         return await self._settlement.dead_letter_raw(received, received.delivery.poison or "the body is no task")
 
-    async def _run(self, attempt: Attempt, holder: Interruptible, span: Span) -> bool:
+    async def _run_suspect(self, attempt: Attempt, holder: Interruptible) -> bool:
+        """Run what may have ended its process: one such at a time, beside everything else.
+
+        What ends the process again was marked before, and nothing else is blamed.
+        """
+        self._on_suspect(attempt.delivery)
+        async with self._suspects:
+            crashes = 0 if _must_stop(attempt, holder) else await self._marked(attempt)
+            if crashes >= attempt.queue.spec.max_crashes:
+                reason = f"ended its process, or lost its lease, {crashes} times while it ran"
+                return await self._settlement.dead_letter(attempt, reason)
+            return await self._run(attempt, holder)
+
+    async def _marked(self, attempt: Attempt) -> int:
+        try:
+            return await self._log.mark_suspect(start_of(attempt))
+        except LedgerUnavailableError:
+            logger.warning("the ledger does not answer: a suspect runs unmarked", extra=attempt.delivery.log_fields)
+            return 0
+
+    async def _run(self, attempt: Attempt, holder: Interruptible) -> bool:
+        with self._tracer.process(attempt.queue.spec, attempt.delivery, attempt.task, attempt.number) as span:
+            return await self._run_traced(attempt, holder, span)
+
+    async def _run_traced(self, attempt: Attempt, holder: Interruptible, span: Span) -> bool:
         started = self._clock.monotonic()
         outcome = await self._outcome(attempt, holder)
         error = outcome if isinstance(outcome, BaseException) else None
@@ -190,6 +233,10 @@ async def _uninterrupted(attempt: Attempt, holder: Interruptible, running: "asyn
             if must_end or running.cancelled() or task is None:
                 raise
             task.uncancel()
+
+
+def _ignore(_delivery: Delivery) -> None:
+    """Nobody keeps a slot before the pool runs."""
 
 
 def _must_stop(attempt: Attempt, holder: Interruptible) -> bool:

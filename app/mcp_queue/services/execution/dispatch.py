@@ -53,6 +53,10 @@ class TaskDispatcher:
                 raise UnknownTaskTypeError(message)
             return await self._router.run(task, self._services)
 
+    def in_process(self, task: Task) -> bool:
+        """Whether a handler of this process executes the task, which may end the process."""
+        return self._route(task) is None
+
     def in_thread(self, task: Task) -> bool:
         """Whether the task's handler runs in a thread, which cancelling does not stop."""
         return self._route(task) is None and self._router.is_sync(task.type)

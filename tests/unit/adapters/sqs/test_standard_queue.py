@@ -278,17 +278,26 @@ class TestGivingBack:
         )
         assert 1 == len(world.sqs.bodies("work"))
 
-    async def test_the_limit_is_the_one_that_sqs_enforces(self) -> None:
-        """What is configured beside a redrive policy does not count."""
-        world = StrictWorld()
-        policy = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:111122223333:dlq", "maxReceiveCount": "7"})
-        queue = await world.queue(attributes={"RedrivePolicy": policy}, max_receive_count=3)
-        assert 7 == queue.spec.max_receive_count
-        assert queue.traits.backend_redrives
+    async def test_what_is_configured_is_what_counts(self) -> None:
+        """The redrive policy of SQS is a backstop, whatever it says."""
+        queue = await StrictWorld().queue(attributes={"RedrivePolicy": _policy(7)}, max_receive_count=3)
+        assert 3 == queue.spec.max_receive_count
 
-    async def test_without_a_redrive_policy_the_consumer_is_told(self) -> None:
-        """It has to enforce the limit itself."""
-        assert not (await StrictWorld().queue()).traits.backend_redrives
+    async def test_a_release_minds_a_policy_without_headroom(self) -> None:
+        """SQS would dead-letter at its own count, though nothing is wrong with the message."""
+        world = StrictWorld()
+        queue = await world.queue(attributes={"RedrivePolicy": _policy(1)}, max_receive_count=3)
+        await queue.enqueue(a_task("t-1"))
+        (delivery,) = await queue.receive(1, NOW)
+        await queue.release(delivery)
+        (again,) = await queue.receive(1, NOW)
+        assert 1 == again.receive_count
+        assert delivery.message_id != again.message_id
+
+
+def _policy(receives: int) -> str:
+    target = "arn:aws:sqs:us-east-1:111122223333:dlq"
+    return json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": str(receives)})
 
 
 class TestDeadLetters:

@@ -26,3 +26,13 @@ def upsert(
     return statement.on_conflict_do_update(
         index_elements=key, set_={column: statement.excluded[column] for column in replaced}
     )
+
+
+def insert_or_count(connection: AsyncConnection, table: Table, row: Mapping[str, Any], counted: str) -> Any:
+    """Return an insert that adds one to the column ``counted`` of a row that is there, and returns that column."""
+    kind = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = kind(table).values(row)
+    more = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={counted: table.c[counted] + 1}
+    )
+    return more.returning(table.c[counted])

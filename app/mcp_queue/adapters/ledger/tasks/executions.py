@@ -13,8 +13,9 @@ from typing_extensions import override
 from mcp_queue.adapters.ledger.engine.bulk import Bulk, Row, clean
 from mcp_queue.adapters.ledger.engine.database import Database, RowsRefusedError
 from mcp_queue.adapters.ledger.engine.group_commit import GroupCommit
+from mcp_queue.adapters.ledger.engine.upserts import insert_or_count
 from mcp_queue.adapters.ledger.engine.write_behind import WriteBehind, WriteBehindBuffer
-from mcp_queue.adapters.ledger.tables import attempts
+from mcp_queue.adapters.ledger.tables import attempts, suspects
 from mcp_queue.adapters.ledger.tables import dead_letters as dead_letter_table
 from mcp_queue.adapters.ledger.tasks.rows import TaskStates, id_of, state_row
 from mcp_queue.domain.dead_letters.dead_letter import DeadLetterState
@@ -90,6 +91,27 @@ class SqlExecutionLog(ExecutionLog):
         ended = _Ended(attempt, kept_result(attempt.result))
         await self._records.submit([ended], size=len(ended.result or ""))
 
+    @property
+    @override
+    def counts_crashes(self) -> bool:
+        return True
+
+    @override
+    async def mark_suspect(self, start: AttemptStart) -> int:
+        row = {
+            "task_id": id_of(start.task),
+            "redrive_count": start.task.redrive_count,
+            "attempt": start.attempt,
+            "starts": 1,
+            "marked_at": self._clock.now(),
+        }
+
+        async def mark(connection: AsyncConnection) -> int:
+            starts = (await connection.execute(insert_or_count(connection, suspects, row, "starts"))).scalar_one()
+            return int(starts) - 1
+
+        return await self._database.write(mark, "suspects", durable=False)
+
     async def aclose(self) -> None:
         """Return when everything that waits is written or kept."""
         await self._starts.aclose()
@@ -119,7 +141,7 @@ class SqlExecutionLog(ExecutionLog):
             if verdict.state is not known[task_id]:
                 known[task_id] = verdict.state
                 changed.add(task_id)
-            admissions.append(Admission(verdict.attempt, verdict.refused, verdict.stale))
+            admissions.append(Admission(verdict.attempt, verdict.refused, verdict.stale, suspect=verdict.suspect))
             if verdict.decided:
                 admissions[-1] = await self._decided(connection, task_id, known[task_id])
         await states.write([state_row(task_id, known[task_id]) for task_id in changed])
@@ -157,6 +179,7 @@ class SqlExecutionLog(ExecutionLog):
         changed = [task_id for task_id, state in known.items() if state != before[task_id]]
         await states.write([state_row(task_id, known[task_id], ends.get(task_id)) for task_id in changed])
         await self._remember_attempts(connection, [each.record for each in ended])
+        await self._clear_released(connection, [each.record for each in ended])
         await self._close_dead_letters(
             connection,
             [
@@ -174,6 +197,18 @@ class SqlExecutionLog(ExecutionLog):
             if over and (key not in rows or each.status is TaskStatus.COMPLETED):
                 rows[key] = _attempt_row(each)
         await self._database.bulk(connection, _ATTEMPTS, [rows[key] for key in sorted(rows)])
+
+    async def _clear_released(self, connection: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
+        """Count no start of a suspect that was released: it did not end its process."""
+        released = [
+            (id_of(each.task), each.task.redrive_count, each.attempt)
+            for each in records
+            if each.status is TaskStatus.QUEUED
+        ]
+        if released:
+            key = tuple_(*suspects.primary_key.columns)
+            statement = update(suspects).where(key.in_(released)).values(starts=suspects.c.starts - 1)
+            await connection.execute(statement)
 
     async def _close_dead_letters(self, connection: AsyncConnection, keys: Sequence[tuple[str, int]]) -> None:
         if not keys:

@@ -24,7 +24,6 @@ RESERVE_BYTES: Final = 8192
 #: allowed once in 60 s, and drops what arrives meanwhile.
 TRAITS: Final = QueueTraits(
     leaves_stale_copies=True,
-    backend_redrives=False,
     max_delay=MAX_SQS_DELAY,
     reports_duplicates=False,
     purge_time=timedelta(seconds=60),

@@ -186,7 +186,7 @@ def wanted_attributes(spec: QueueSpec, target: str | None, defaults: AttributeDe
         # High throughput: SQS's limits then hold for each group, not for the queue.
         wanted |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
     if target is not None:
-        wanted["RedrivePolicy"] = json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": spec.max_receive_count})
+        wanted["RedrivePolicy"] = json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": spec.backend_receives})
     return wanted
 
 

@@ -8,7 +8,7 @@ from mcp_queue.adapters.sqs.api.client import SqsClient
 from mcp_queue.adapters.sqs.api.errors import MissingQueueError
 from mcp_queue.adapters.sqs.api.limits import MAX_MESSAGE_BYTES
 from mcp_queue.domain.errors import QueueError, QueueSetupError
-from mcp_queue.domain.queues import FIFO_RECEIVES_PER_ATTEMPT, QueueSpec, fifo_receives_needed
+from mcp_queue.domain.queues import FIFO_RECEIVES_PER_ATTEMPT, RECEIVES_HEADROOM, QueueSpec, fifo_receives_needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +74,10 @@ def _policy_warnings(name: str, spec: QueueSpec, info: QueueInfo, policy: Redriv
             f"{name}: maxReceiveCount {policy.max_receive_count} is under {wanted}, {FIFO_RECEIVES_PER_ATTEMPT} for"
             " each attempt: healthy tasks may reach the dead-letter queue"
         )
-    elif not info.fifo and policy.max_receive_count != spec.max_receive_count:
+    elif policy.max_receive_count < spec.backend_receives:
         found.append(
-            f"{name}: max_receive_count is {spec.max_receive_count}, but SQS acts at {policy.max_receive_count}"
+            f"{name}: maxReceiveCount {policy.max_receive_count} is under {spec.backend_receives}, which is"
+            f" max_receive_count + {RECEIVES_HEADROOM}: a task that crashes its process may take healthy ones along"
         )
     return found
 
