@@ -1,7 +1,9 @@
 """The schema: made, compared, and refused where it is another."""
 
 import asyncio
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,18 @@ async def test_sqlite_file_of_something_else_is_an_error(tmp_path: Path) -> None
         async with ledger_harness(f"sqlite+aiosqlite:///{path}"):
             pass
     assert content == path.read_bytes()
+
+
+async def test_sqlite_database_of_something_else_is_an_error(tmp_path: Path) -> None:
+    """Nothing is added to another program's tables, be one of them named as one of ours."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE tasks (colour TEXT)")
+    with pytest.raises(LedgerSchemaError, match="tables of something else: tasks"):
+        async with ledger_harness(f"sqlite+aiosqlite:///{path}"):
+            pass
+    with closing(sqlite3.connect(path)) as connection:
+        assert [("tasks",)] == connection.execute("SELECT name FROM sqlite_master").fetchall()
 
 
 async def test_schema_that_turns_out_to_be_another_later_keeps_the_ledger_away(server: PostgresServer) -> None:

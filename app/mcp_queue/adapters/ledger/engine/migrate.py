@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, Connection, NullPool, make_url, text
+from sqlalchemy import URL, Connection, NullPool, inspect, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from mcp_queue.adapters.ledger.engine.faults import DATABASE_ERRORS, classify, explain
@@ -20,12 +20,15 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema up to date in the transaction of ``connection``.
 
     Raises:
-        LedgerSchemaError: it is newer than this version of the program.
+        LedgerSchemaError: it is newer than this version of the program, or the tables are not ours.
 
     """
     version = schema_version(connection)
     if version == SCHEMA_VERSION:
         return
+    if version is None and (found := inspect(connection).get_table_names()):
+        message = f"the ledger's database holds the tables of something else: {', '.join(sorted(found)[:5])}"
+        raise LedgerSchemaError(message)
     if version is not None and version > SCHEMA_VERSION:
         raise _ahead(version)
     config = Config()
