@@ -22,21 +22,19 @@ from mcp_queue.services.execution.settlement import Settlement
 
 logger = logging.getLogger(__name__)
 
-#: How long work that was stopped may take to be released, once the grace period is over.
-RELEASE_TIME = timedelta(seconds=5)
-#: How long what is cancelled after that may take to notice.
+#: How long what is cancelled, once the grace period is over, may take to notice.
 CANCEL_TIME = timedelta(seconds=1)
+#: How long work that was stopped may take to be released after that.
+RELEASE_TIME = timedelta(seconds=5)
 
 
 class WorkerPool:
     """Runs deliveries of all queues in a fixed number of slots.
 
     Everything that changes (a poll answered, a slot freed, a queue resumed) asks for one more round of ``_schedule``,
-    which fills free slots from what is held and opens the polls that ``poll_planning`` decides on. It runs on one event
-    loop and needs no lock. What a delivery goes through is drawn in ``held_delivery``.
-
-    What may not call its destination now takes no slot, and does not count as held: it waits with ``deferrals``, or
-    is given back to come again later.
+    which fills free slots from what is held and opens the polls that ``poll_planning`` decides on. What a delivery goes
+    through is drawn in ``held_delivery``. What may not call its destination now takes no slot, and does not count as
+    held: it waits with ``deferrals``, or is given back to come again later.
     """
 
     def __init__(
@@ -164,22 +162,25 @@ class WorkerPool:
         for held in self._running:
             held.stop = held.stop or Stop.DRAIN
             self._interrupt(held)
+        if cancelled := self._tasks - self._polls:
+            await asyncio.wait(cancelled, timeout=CANCEL_TIME.total_seconds())
+        # A handler that refuses to be cancelled ends with the process; others may run its task.
+        stubborn = {held: task for held, task in self._running.items() if held.interruptible}
+        for held in stubborn:
+            self._spawn(self._abandon(held))
         # What is released may come back to a poll of ours that is still open, and is then released once more.
         loop = asyncio.get_running_loop()
         deadline = loop.time() + RELEASE_TIME.total_seconds()
-        while (releasing := self._tasks - self._polls) and (left := deadline - loop.time()) > 0:
+        left_behind = set(stubborn.values())
+        while (releasing := self._tasks - self._polls - left_behind) and (left := deadline - loop.time()) > 0:
             await asyncio.wait(releasing, timeout=left)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:  # a handler may refuse to be cancelled; nobody waits for it any longer
-            await asyncio.wait(self._tasks, timeout=CANCEL_TIME.total_seconds())
-        if self._running:  # its process is about to end, and others may run its task
-            abandoned = [asyncio.create_task(self._abandon(held)) for held in self._running]
-            await asyncio.wait(abandoned, timeout=RELEASE_TIME.total_seconds())
+        if rest := self._tasks - left_behind:
+            await asyncio.wait(rest, timeout=CANCEL_TIME.total_seconds())
 
     async def _abandon(self, held: HeldDelivery) -> None:
-        if held.delivery.settlement is None:
-            await self._settlement.release(held.received)
+        await self._settlement.release(held.received)
         held.delivery.state = DeliveryState.LOST  # whatever its handler still returns
 
     def _interrupt(self, held: HeldDelivery) -> None:
