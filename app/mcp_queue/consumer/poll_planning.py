@@ -86,13 +86,11 @@ def choose(startable: Iterable[HeldDelivery], turns: Mapping[str, int]) -> Choic
     none starves.
     """
     waiting = list(startable)
-    name = min(waiting, key=lambda held: turns.get(held.polled.name, 0)).polled.name
-    of_queue = [held for held in waiting if held.polled.name == name]
-    first = max(of_queue, key=lambda held: held.polled.level)
-    if first.polled.policy is LevelPolicy.STRICT:
-        return Choice(first, {})
-    levels = {held.polled: held for held in reversed(of_queue)}
-    credit = {level: level.credit + 2**level.level for level in levels}
+    queues = dict.fromkeys(held.polled for held in waiting)
+    first = min(queues, key=lambda polled: (turns.get(polled.name, 0), -polled.level))
+    if first.policy is LevelPolicy.STRICT:
+        return Choice(next(held for held in waiting if held.polled is first), {})
+    credit = {level: level.credit + 2**level.level for level in queues if level.name == first.name}
     chosen = max(credit, key=credit.__getitem__)
-    credit[chosen] -= sum(2**level.level for level in levels)
-    return Choice(levels[chosen], credit)
+    credit[chosen] -= sum(2**level.level for level in credit)
+    return Choice(next(held for held in waiting if held.polled is chosen), credit)

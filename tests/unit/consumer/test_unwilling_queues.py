@@ -102,6 +102,7 @@ async def test_a_queue_that_does_not_answer_keeps_no_slot_for_long(consumer: Kit
     await kit.enqueue(kit.task(queue="broken"), queue="broken")
     await kit.pass_time()
     assert 1 == kit.pool.busy
+    await kit.pass_time(STALL_TIME.total_seconds())
     freed = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(STALL_TIME.total_seconds() + 0.05, freed.set_result, None)
     await freed

@@ -51,6 +51,14 @@ class ExecutionMemory(ExecutionLog):
 
     @override
     async def record(self, attempt: AttemptRecord) -> None:
+        self.end(attempt)
+
+    def note(self, task: Task, attempt: int) -> None:
+        """Remember an attempt that the ledger admitted."""
+        self._remember(_key(task), _Executions(attempt))
+
+    def end(self, attempt: AttemptRecord) -> None:
+        """Remember how an attempt ended, where that is to be known later."""
         key = _key(attempt.task)
         if attempt.postponed:
             self._remember(key, _Executions(attempt.attempt, _decided(attempt)))
@@ -60,11 +68,6 @@ class ExecutionMemory(ExecutionLog):
             known.decided = None
             if attempt.status is TaskStatus.QUEUED:
                 known.attempt = attempt.attempt - 1  # that execution does not count
-
-    def note(self, start: AttemptStart, attempt: int) -> None:
-        """Remember an attempt that the ledger admitted, where its message does not count it."""
-        if not start.counts_itself:
-            self._remember(_key(start.task), _Executions(attempt))
 
     def _admit(self, start: AttemptStart) -> Admission:
         known = self._executions.get(_key(start.task))
@@ -108,12 +111,13 @@ class OutageProofLog(ExecutionLog):
             logger.warning("the ledger does not answer: %d tasks start unchecked", len(starts))
             return await self._memory.start(starts)
         for start, admission in zip(starts, admissions, strict=True):
-            self._memory.note(start, admission.attempt)
+            if not start.counts_itself:
+                self._memory.note(start.task, admission.attempt)
         return admissions
 
     @override
     async def record(self, attempt: AttemptRecord) -> None:
-        await self._memory.record(attempt)
+        self._memory.end(attempt)
         await self._ledger.record(attempt)
 
 

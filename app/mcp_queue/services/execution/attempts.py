@@ -17,7 +17,7 @@ from mcp_queue.domain.errors import (
     TaskFailedError,
 )
 from mcp_queue.domain.task import JsonValue, Task, TaskStatus
-from mcp_queue.ports import Clock, ExecutionLog, Metrics, Span, Tracer
+from mcp_queue.ports import Clock, ExecutionLog, Metrics, Tracer
 from mcp_queue.services.execution.admission import Attempt, Disposition, Received, start_of
 from mcp_queue.services.execution.settlement import Settlement
 from mcp_queue.services.tracing import NO_TRACER
@@ -142,27 +142,25 @@ class AttemptRunner:
             return 0
 
     async def _run(self, attempt: Attempt, holder: Interruptible) -> bool:
-        with self._tracer.process(attempt.queue.spec, attempt.delivery, attempt.task, attempt.number) as span:
-            return await self._run_traced(attempt, holder, span)
-
-    async def _run_traced(self, attempt: Attempt, holder: Interruptible, span: Span) -> bool:
         started = self._clock.monotonic()
-        outcome = await self._outcome(attempt, holder)
-        error = outcome if isinstance(outcome, BaseException) else None
-        self._executed(attempt, error)
-        attempt = replace(attempt, duration=self._since(started))
-        self._metrics.processed(attempt.delivery.queue, attempt.task.type, attempt.duration)
-        if error is not None:
-            span.failed(error)
-        if isinstance(outcome, asyncio.CancelledError):
+        with self._tracer.process(attempt.queue.spec, attempt.delivery, attempt.task, attempt.number) as span:
+            outcome = await self._outcome(attempt, holder)
+            self._executed(attempt, outcome if isinstance(outcome, BaseException) else None)
+            attempt = replace(attempt, duration=self._since(started))
+            self._metrics.processed(attempt.delivery.queue, attempt.task.type, attempt.duration)
+            if not isinstance(outcome, BaseException):
+                return await self._settlement.succeed(attempt, outcome)
+            span.failed(outcome)
+            return await self._settle_error(attempt, holder, outcome)
+
+    async def _settle_error(self, attempt: Attempt, holder: Interruptible, error: BaseException) -> bool:
+        if isinstance(error, asyncio.CancelledError):
             return await self._stopped(attempt, holder)
-        if isinstance(outcome, ResourcesExhaustedError):
-            logger.warning("attempt deferred: %s", outcome, extra=attempt.delivery.log_fields)
-            await self._settlement.defer_attempt(attempt, outcome.retry_after)
+        if isinstance(error, ResourcesExhaustedError):
+            logger.warning("attempt deferred: %s", error, extra=attempt.delivery.log_fields)
+            await self._settlement.defer_attempt(attempt, error.retry_after)
             return False
-        if isinstance(outcome, BaseException):
-            return await self._settlement.fail(attempt, outcome)
-        return await self._settlement.succeed(attempt, outcome)
+        return await self._settlement.fail(attempt, error)
 
     async def _outcome(self, attempt: Attempt, holder: Interruptible) -> JsonValue | BaseException:
         if _must_stop(attempt, holder):

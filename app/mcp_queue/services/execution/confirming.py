@@ -41,6 +41,8 @@ class Confirmer:
         self._random = random
         self._metrics = metrics
         self._on_stall: Callable[[Delivery], None] = _ignore
+        self._calls: dict[Delivery, float] = {}
+        self._watching = False
         self._failing: dict[tuple[str, str], str] = {}
 
     def on_stall(self, listener: Callable[[Delivery], None]) -> None:
@@ -68,36 +70,46 @@ class Confirmer:
             return Confirmation.LOST
         began, tries = self._clock.monotonic(), 0
         while not delivery.lost:
-            error = await self._try(delivery, call)
-            if error is None:
-                self._failing.pop((delivery.queue, settlement), None)
-                return Confirmation.CONFIRMED
-            if isinstance(error, VisibilityTimeoutError):
+            delivery.state = DeliveryState.SETTLING
+            self._calls[delivery] = began if not tries else self._clock.monotonic()
+            if not self._watching:
+                self._watch()
+            try:
+                await call()
+            except VisibilityTimeoutError as error:
                 logger.warning("lease lost before settling: %s", error, extra=delivery.log_fields)
                 self._metrics.lease_lost(delivery.queue)
                 delivery.state = DeliveryState.LOST
-                break
-            self._on_stall(delivery)
-            if self._clock.monotonic() - began >= SETTLE_TIME.total_seconds():
-                await self._postpone(queue, delivery, settlement, error, postponed)
-                return Confirmation.POSTPONED
-            logger.warning("settling failed, trying again: %s", error, extra=delivery.log_fields)
-            await self._clock.sleep(SETTLE_BACKOFF.delay(tries, self._random()).total_seconds())
-            tries += 1
+            except QueueError as error:
+                delivery.state = DeliveryState.HELD
+                self._on_stall(delivery)
+                if self._clock.monotonic() - began >= SETTLE_TIME.total_seconds():
+                    await self._postpone(queue, delivery, settlement, error, postponed)
+                    return Confirmation.POSTPONED
+                logger.warning("settling failed, trying again: %s", error, extra=delivery.log_fields)
+                await self._clock.sleep(SETTLE_BACKOFF.delay(tries, self._random()).total_seconds())
+                tries += 1
+            else:
+                delivery.state = DeliveryState.SETTLED
+                if self._failing:
+                    self._failing.pop((delivery.queue, settlement), None)
+                return Confirmation.CONFIRMED
+            finally:
+                self._calls.pop(delivery, None)
         return Confirmation.LOST
 
-    async def _try(self, delivery: Delivery, call: Callable[[], Awaitable[None]]) -> QueueError | None:
-        delivery.state = DeliveryState.SETTLING
-        timer = asyncio.get_running_loop().call_later(STALL_TIME.total_seconds(), self._on_stall, delivery)
-        try:
-            await call()
-        except QueueError as error:
-            delivery.state = DeliveryState.HELD
-            return error
-        finally:
-            timer.cancel()
-        delivery.state = DeliveryState.SETTLED
-        return None
+    def _watch(self) -> None:
+        # One timer for all calls: a timer for each would cost every task.
+        self._watching = True
+        asyncio.get_running_loop().call_later(STALL_TIME.total_seconds() / 4, self._look)
+
+    def _look(self) -> None:
+        latest = self._clock.monotonic() - STALL_TIME.total_seconds()
+        for delivery in [delivery for delivery, began in self._calls.items() if began <= latest]:
+            self._on_stall(delivery)
+        self._watching = False
+        if self._calls:
+            self._watch()
 
     async def _postpone(
         self,

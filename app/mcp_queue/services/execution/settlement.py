@@ -139,7 +139,10 @@ class Settlement:
             task=None, reason=cut_reason(reason), failed_at=self._clock.now(), original_queue=delivery.queue
         )
         self._metrics.completed(delivery.queue, "", TaskStatus.DEAD_LETTERED)
-        return await self._settle(received, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
+        confirmation = await self.confirmer.settle(
+            queue, delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter)
+        )
+        return confirmation is Confirmation.CONFIRMED
 
     async def end(
         self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None
@@ -172,7 +175,9 @@ class Settlement:
 
     async def release(self, received: Received) -> bool:
         """Give a delivery back unprocessed; return false where the lease was lost, which gives it back too."""
-        return await self._settle(received, "release", lambda: received.queue.release(received.delivery))
+        queue, delivery, _ = received
+        confirmation = await self.confirmer.settle(queue, delivery, "release", lambda: queue.release(delivery))
+        return confirmation is Confirmation.CONFIRMED
 
     async def release_attempt(self, attempt: Attempt) -> None:
         """Release a delivery whose attempt was stopped on the way, and remember that it waits again."""
@@ -180,7 +185,9 @@ class Settlement:
             await self._record(attempt, TaskStatus.QUEUED)
 
     async def _complete(self, received: Received) -> bool:
-        return await self._settle(received, "complete", lambda: received.queue.complete(received.delivery))
+        queue, delivery, _ = received
+        confirmation = await self.confirmer.settle(queue, delivery, "complete", lambda: queue.complete(delivery))
+        return confirmation is Confirmation.CONFIRMED
 
     async def _requeue(
         self,
@@ -218,10 +225,6 @@ class Settlement:
 
         confirmation = await self.confirmer.settle(queue, delivery, settlement, requeue, postponed)
         return answers[0] if confirmation is Confirmation.CONFIRMED else None
-
-    async def _settle(self, received: Received, settlement: str, call: Callable[[], Awaitable[None]]) -> bool:
-        confirmation = await self.confirmer.settle(received.queue, received.delivery, settlement, call)
-        return confirmation is Confirmation.CONFIRMED
 
     async def _record(
         self,

@@ -27,7 +27,7 @@ class TestWanted:
         """Lease, long poll and redrive policy; SQS owns the keys."""
         wanted = wanted_attributes(TASKS, f"{ARN}dlq", AttributeDefaults(wait_time=timedelta(seconds=5)))
 
-        redrive = {"deadLetterTargetArn": f"{ARN}dlq", "maxReceiveCount": 3}
+        redrive = {"deadLetterTargetArn": f"{ARN}dlq", "maxReceiveCount": 10}
         assert redrive == json.loads(wanted.pop("RedrivePolicy"))
         expected = {
             "VisibilityTimeout": "30",
@@ -65,7 +65,7 @@ class TestDifferences:
     def test_nothing_is_set_that_is_as_wanted(self) -> None:
         """A redrive policy is compared by its meaning: emulators write its count as a text."""
         wanted = wanted_attributes(TASKS, f"{ARN}dlq", AttributeDefaults())
-        found = {**wanted, "RedrivePolicy": policy(f"{ARN}dlq", "3"), "DelaySeconds": "0"}
+        found = {**wanted, "RedrivePolicy": policy(f"{ARN}dlq", "10"), "DelaySeconds": "0"}
 
         assert {} == differences(wanted, found)
 
