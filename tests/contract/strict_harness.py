@@ -48,7 +48,7 @@ class StrictHarness:
         suffix = ".fifo" if fifo else ""
         spec = spec_of(**({"name": "work", "dead_letter_queue": "dlq"} | overrides | {"backend": Backend.SQS}))
         dlq_url = self.world.sqs.create(f"dlq-{number}{suffix}")
-        policy = redrive_policy(f"dlq-{number}{suffix}", spec.max_receive_count)
+        policy = redrive_policy(f"dlq-{number}{suffix}", spec.backend_receives)
         attributes = {"RedrivePolicy": policy} if spec.dead_letter_queue else {}
         url = self.world.sqs.create(f"work-{number}{suffix}", **attributes)
         self.world.name_queue(url, spec.public_name)

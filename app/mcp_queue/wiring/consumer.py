@@ -83,10 +83,9 @@ async def run_consumer(settings: Settings) -> None:
         polled = _polled_queues(settings, queues)
         destinations = DestinationRegistry(clock=clock, metrics=metrics, rules=settings.destinations)
         deferrals = Deferrals(clock=clock, random=random.random, registry=destinations, locate=dispatcher.target)
-        log = ledger.executions if isinstance(ledger, NoLedger) else OutageProofLog(ledger.executions)
-        pool, extender = _pool(
-            settings, polled, clock, metrics, log, dispatcher, deferrals, traced.tracer, services.purges
-        )
+        log = _execution_log(ledger)
+        purges, tracer = services.purges, traced.tracer
+        pool, extender = _pool(settings, polled, clock, metrics, log, dispatcher, deferrals, tracer, purges)
         readiness = ConsumerReadiness(pool.polled, list(queues.by_name.values()), clock, failing=pool.failing)
         name = f"{socket.gethostname()}:{os.getpid()}"
         jobs = [
@@ -119,6 +118,10 @@ async def run_consumer(settings: Settings) -> None:
     if pool.left_behind:
         logger.warning("%d handlers do not let themselves be cancelled: they end with the process", pool.left_behind)
         exit_immediately()
+
+
+def _execution_log(ledger: AnyLedger) -> ExecutionLog:
+    return ledger.executions if isinstance(ledger, NoLedger) else OutageProofLog(ledger.executions)
 
 
 def _jobs(pool: WorkerPool, queues: Queues, services: SharedServices, ledger: AnyLedger) -> list[PeriodicJob]:

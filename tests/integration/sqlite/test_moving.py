@@ -13,6 +13,7 @@ from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.domain.errors import BackendUnavailableError
 from mcp_queue.domain.execution.retry import dead_letter_message
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
+from mcp_queue.domain.queues import RECEIVES_HEADROOM
 from mcp_queue.domain.task import Task
 from mcp_queue.services.queues.moving import QueueMover
 from mcp_queue.testing import FakeClock
@@ -94,7 +95,7 @@ async def test_dead_letters_keep_their_reasons(backend: SqliteBackend, clock: Fa
         payloads=Payloads(None, None),
     )
     dead_letters = backend.queue(spec_of("dlq", backend=STANDARD.backend))
-    queue = backend.queue(replace(STANDARD, max_receive_count=1))
+    queue = backend.queue(replace(STANDARD, max_receive_count=1 - RECEIVES_HEADROOM))
     for name in ("failed", "crashed"):
         await queue.enqueue(a_task(name))
         (delivery,) = await queue.receive(1, NOW)
