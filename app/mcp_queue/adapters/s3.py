@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from uuid import uuid4
 
 from aiobotocore.config import AioConfig
+from aiohttp import ClientError as TransportError
 from botocore.exceptions import BotoCoreError, ClientError
 from typing_extensions import override
 
@@ -127,6 +128,6 @@ class S3PayloadStore(PayloadStore):
             if error.response.get("Error", {}).get("Code") == _GONE:
                 raise NotFoundError(message) from error
             raise BackendUnavailableError(message) from error
-        except (BotoCoreError, TimeoutError) as error:
+        except (BotoCoreError, TransportError, OSError) as error:  # a body that breaks off is aiohttp's own error
             message = f"no answer from S3: {str(error) or f'none within {CALL_DEADLINE}'}"
             raise BackendUnavailableError(message) from error

@@ -99,22 +99,34 @@ class SqsReceiver:
         return delivery
 
     async def _with_bodies(self, deliveries: list[SqsDelivery]) -> list[SqsDelivery]:
-        """Fetch bodies from the store; return the deliveries that can be read, or never will be."""
+        """Fetch bodies from the store; return the deliveries that can be read, or never will be.
+
+        The others are given back. Where that fails too, their lease does it.
+        """
         stored = [delivery for delivery in deliveries if Payloads.stored(delivery.wire)]
         if not stored:
             return deliveries
-        fetched = await asyncio.gather(*(self._fetch(delivery) for delivery in stored))
-        missing = {delivery for delivery, done in zip(stored, fetched, strict=True) if not done}
+        fetched = await asyncio.gather(*(self._fetch(delivery) for delivery in stored), return_exceptions=True)
+        missing = {delivery for delivery, done in zip(stored, fetched, strict=True) if done is not True}
+        for error in fetched:
+            if isinstance(error, BaseException):
+                logger.error("a payload could not be fetched", exc_info=error, extra={"queue": self._spec.public_name})
         groups = {delivery.group for delivery in missing} if self._spec.fifo else set()
-        ready = []
+        back: list[tuple[SqsDelivery, timedelta]] = []
         for delivery in deliveries:
             if delivery in missing:
-                await self._return_unread(delivery, PAYLOAD_PAUSE)
+                back.append((delivery, PAYLOAD_PAUSE))
             elif delivery.group in groups:  # it must not overtake the one before it
-                await self._return_unread(delivery, timedelta(0))
-            else:
-                ready.append(delivery)
-        return ready
+                back.append((delivery, timedelta(0)))
+        await asyncio.gather(*(self._give_back(delivery, pause) for delivery, pause in back))
+        returned = {delivery for delivery, _ in back}
+        return [delivery for delivery in deliveries if delivery not in returned]
+
+    async def _give_back(self, delivery: SqsDelivery, pause: timedelta) -> None:
+        try:
+            await self._return_unread(delivery, pause)
+        except QueueError as error:
+            logger.warning("a message waits for its lease to end: %s", error, extra={"queue": self._spec.public_name})
 
     async def _fetch(self, delivery: SqsDelivery) -> bool:
         try:
@@ -128,7 +140,8 @@ class SqsReceiver:
 
     async def _return_all(self, poll: asyncio.Task[list[SqsDelivery]]) -> None:
         try:
-            for delivery in await poll:
-                await self._return_unread(delivery, timedelta(0))
+            deliveries = await poll
         except QueueError as error:
-            logger.warning("messages of a cancelled receive not given back: %s", error)
+            logger.warning("a cancelled receive failed: %s", error, extra={"queue": self._spec.public_name})
+            return
+        await asyncio.gather(*(self._give_back(delivery, timedelta(0)) for delivery in deliveries))

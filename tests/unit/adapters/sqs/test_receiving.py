@@ -12,6 +12,7 @@ from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import MINUTE, NOW, SECOND, START
 from tests.support.sqs.strict_queues import MemoryPayloads, StrictWorld
+from tests.support.sqs.strict_server import client_error
 from tests.support.tasks import a_task
 
 POINTER_SIZE = {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}}
@@ -184,6 +185,35 @@ class TestStoredBodies:
         (delivery,) = await queue.receive(10, NOW)
         assert delivery.task is not None
         assert (1, "large") == (delivery.receive_count, delivery.task.id)
+
+    async def test_messages_whose_giving_back_fails_cost_their_neighbours_nothing(self) -> None:
+        """What is ready is delivered; the others come back when their lease ends."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue_batch([a_task("large", payload="x" * 2_000_000), a_task("small")])
+        store.down = True
+        world.sqs.fail("ChangeMessageVisibilityBatch", client_error("AccessDenied", status=403))
+        (delivery,) = await queue.receive(10, NOW)
+        assert delivery.task is not None
+        assert "small" == delivery.task.id
+
+    async def test_an_unforeseen_error_of_the_store_costs_neighbours_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A message that was received and is returned by nobody stays hidden, and uses up a receive."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue_batch([a_task("large", payload="x" * 2_000_000), a_task("small")])
+
+        async def fail(_: object) -> str:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(store, "get", fail)
+        (delivery,) = await queue.receive(10, NOW)
+        assert delivery.task is not None
+        assert "small" == delivery.task.id
 
     async def test_nothing_of_a_fifo_group_overtakes_a_body_that_is_not_there(self) -> None:
         """What was received behind it is given back; other groups go on."""
