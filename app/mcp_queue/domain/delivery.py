@@ -30,6 +30,8 @@ class Delivery:
     ``source_queue`` names the queue that the backend's own redrive policy moved the message from.
     ``leased_at`` is the monotonic reading, in seconds, *before* the receive was asked for: a lease counted from it
     never ends later than the backend's. ``attributes`` are what travels beside the body.
+    ``rewritable`` is false for a body that another client made so large that it cannot be sent again as a task, with a
+    count of its attempts: it can only be hidden, and comes back as it was.
     """
 
     queue: str
@@ -44,6 +46,7 @@ class Delivery:
     sent_at: datetime | None = None
     source_queue: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    rewritable: bool = True
     state: DeliveryState = field(default=DeliveryState.HELD, init=False)
     settlement: str | None = field(default=None, init=False)
 

@@ -14,7 +14,7 @@ class AttemptStart:
 
     task: Task
     attempt: int
-    counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``)
+    counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``, ``Delivery.rewritable``)
     started_at: datetime
     may_be_stale: bool = True  #: its successor may have been sent (``QueueTraits.leaves_stale_copies``)
 
@@ -37,8 +37,7 @@ class AttemptRecord:
     """How one attempt, or the whole task without one (``attempt`` 0: expired, canceled), ended.
 
     One that is ``queued`` did not: its message went back unprocessed, and will come again as the same attempt.
-    ``confirmed`` is false where the backend will deliver the same attempt again: the lease was lost first, or a message
-    that carries the count could only be hidden.
+    ``confirmed`` is false where the backend will deliver the same attempt again: the lease was lost first.
     """
 
     task: Task

@@ -105,7 +105,7 @@ async def _payload_store(
     buckets = {spec.payload_bucket for spec in specs if spec.payload_bucket is not None}
     if not buckets:
         return None
-    # Bodies are ASCII: an escaped character takes six bytes.
+    # A character that SQS refuses, and in bodies of version 0.1 every one beyond ASCII, is an escape of six bytes.
     longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
     return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
 

@@ -48,8 +48,7 @@ class SqsMessage:
     @cached_property
     def size(self) -> int:
         """Bytes that SQS counts: the body, and name, type and value of each attribute."""
-        body = len(self.body) if self.body.isascii() else len(self.body.encode())
-        return body + sum(_attribute_size(name, value) for name, value in self.attributes.items())
+        return utf8_length(self.body) + sum(_attribute_size(name, value) for name, value in self.attributes.items())
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -168,9 +167,14 @@ def _sendable(value: Attribute) -> Attribute:
     return {**value, "BinaryValue": base64.b64decode(binary)} if isinstance(binary, str) else value
 
 
+def utf8_length(text: str) -> int:
+    """Return the bytes of ``text`` in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _attribute_size(name: str, value: Attribute) -> int:
     content = value.get("StringValue") or value.get("BinaryValue") or b""
-    size = len(content.encode()) if isinstance(content, str) and not content.isascii() else len(content)
+    size = utf8_length(content) if isinstance(content, str) else len(content)
     return len(name) + len(value["DataType"]) + size
 
 

@@ -30,6 +30,11 @@ class Payloads:
         self._store = store
         self._bucket = bucket
 
+    @property
+    def stores(self) -> bool:
+        """Whether a body of any size fits."""
+        return self._store is not None and self._bucket is not None
+
     async def fit(self, message: SqsMessage, limit: int, *, keep: bool = False) -> SqsMessage:
         """Return ``message`` in at most ``limit`` bytes; ``keep``: its body must outlive the store's usual time.
 

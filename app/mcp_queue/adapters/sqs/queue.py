@@ -15,7 +15,7 @@ from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.api.errors import UnansweredError
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
-from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, utf8_length
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.receiving import SqsReceiver
 from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
@@ -103,6 +103,8 @@ class SqsQueue(Queue):
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
         deliveries = await self._receiver.receive(limit, wait)
         self._observed_age.observe(deliveries)
+        for delivery in deliveries:
+            delivery.rewritable = self._rewritable(delivery)
         return list(deliveries)
 
     @override
@@ -172,6 +174,10 @@ class SqsQueue(Queue):
         """Give a message back unread, to be received again after ``delay``."""
 
     @abc.abstractmethod
+    def _rewritable(self, delivery: SqsDelivery) -> bool:
+        """Return whether the message can be sent again as the task that it is."""
+
+    @abc.abstractmethod
     def _message(self, task: Task) -> SqsMessage:
         """Return the message of a task that is enqueued.
 
@@ -184,7 +190,7 @@ class SqsQueue(Queue):
         if task.group is not None and limits.valid_id(task.group) is None:
             raise refused("group", "SQS takes groups of 1 to 128 letters, digits and punctuation marks of ASCII")
         message = self._message(task)
-        size = len(message.body)
+        size = utf8_length(message.body)
         if size > self._spec.max_task_bytes and not task.redrive_count:
             raise TaskTooLargeError(self._spec.max_task_bytes, size)
         # A redriven task was taken before, and has grown by its count: it may use some of what was kept free.

@@ -86,8 +86,7 @@ class Settlement:
             response_status=status,
             next_at=now + decision.delay,
             # A message that carries the count and was only hidden comes back as the same attempt.
-            confirmed=requeued is Requeued.REWRITTEN
-            or (requeued is Requeued.HIDDEN and not attempt.queue.traits.rewrites),
+            confirmed=requeued is Requeued.REWRITTEN or (requeued is Requeued.HIDDEN and not attempt.counts_itself),
         )
         return False
 

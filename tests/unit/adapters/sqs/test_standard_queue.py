@@ -352,7 +352,7 @@ class TestDeadLetters:
         queue = await world.queue(
             attributes={"MaximumMessageSize": "2000"}, dlq_attributes={"MaximumMessageSize": "2000"}
         )
-        body = json.dumps({"type": "echo", "payload": "ä" * 800}, ensure_ascii=False)
+        body = json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False)
         await world.put("work", body)
         delivery = await take(queue)
         assert delivery.task is not None

@@ -84,8 +84,8 @@ async def test_a_delivery_whose_lease_is_lost_is_left_alone_silently(queue: InMe
     assert 1 == (await queue.stats()).inflight_messages
 
 
-async def test_a_retry_that_could_only_be_hidden_is_not_recorded_as_confirmed() -> None:
-    """The same body comes back: taken for a copy whose successor was sent, it would be deleted unrun."""
+async def test_a_retry_that_could_only_be_hidden_runs_as_the_next_attempt() -> None:
+    """The same body comes back, and the ledger counts: taken for a stale copy, it would be deleted unrun."""
     world = StrictWorld()
     queue = await world.queue(attributes={"MaximumMessageSize": "2000"})
     await world.put("work", json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False))
@@ -96,7 +96,8 @@ async def test_a_retry_that_could_only_be_hidden_is_not_recorded_as_confirmed() 
     assert not await settling.settlement.fail(attempt, RetryableError("not now", delay=10 * SECOND))
 
     (record,) = settling.log.records
-    assert (TaskStatus.RETRYING, 1, False) == (record.status, record.attempt, record.confirmed)
+    assert (TaskStatus.RETRYING, 1, True) == (record.status, record.attempt, record.confirmed)
     await world.clock.advance(10 * SECOND)
     (again,) = await queue.receive(1, NOW)
     assert delivery.message_id == again.message_id
+    assert 2 == (await settling.admitted(Received(queue, again))).number
