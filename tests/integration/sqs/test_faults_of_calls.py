@@ -97,7 +97,6 @@ class TestThrottling:
 class TestDeadLetterQueues:
     """A queue that dead letters are read from."""
 
-    @pytest.mark.xfail(strict=True, reason="every third release sends the message anew, which loses where it came from")
     async def test_a_release_never_sends_a_dead_letter_again(self, proxy: FaultProxy) -> None:
         """However often the ledger is away, it stays the message that SQS moved here."""
         async with sqs_client() as sqs:

@@ -48,7 +48,8 @@ class StandardQueue(SqsQueue):
 
     @override
     async def _return_unread(self, delivery: SqsDelivery, delay: timedelta) -> None:
-        if delivery.receive_count < self._spec.max_receive_count:
+        # Nothing moves on from a dead-letter queue, and a copy would not say which queue SQS moved it from.
+        if self._spec.dead_letter_queue is None or delivery.receive_count < self._spec.max_receive_count:
             await self._hide(delivery, delay)
             return
         # The next receive would move it to the dead-letter queue, though nothing is wrong with it.

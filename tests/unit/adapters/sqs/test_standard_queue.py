@@ -464,3 +464,16 @@ async def test_a_task_is_read_back_as_it_was_sent() -> None:
     task: Task = a_task("t-1", payload={"ä": ["\u0000", 1.5]}, priority=3, group="g", extra={"x": None})
     await queue.enqueue(task)
     assert task == (await take(queue)).task
+
+
+async def test_a_dead_letter_that_sqs_moved_is_never_sent_again() -> None:
+    """However often it is released, it says which queue it came from."""
+    world = StrictWorld()
+    queue = await world.queue("dlq", dlq=None)
+    await queue.enqueue(a_task("t-1"))
+    world.sqs.queues["dlq"].messages[-1].source = "arn:aws:sqs:us-east-1:111122223333:tasks"
+    for _ in range(5):
+        delivery = await take(queue)
+        assert "tasks" == delivery.source_queue
+        await queue.release(delivery)
+    assert 1 == len(sent(world))
