@@ -31,7 +31,11 @@ async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
         raise QueueSetupError("no queue is at SQS: set SQS_QUEUE_URL and SQS_DLQ_URL, or a url in the file")
     defaults = AttributeDefaults(wait_time=settings.sqs.wait_time, kms_key=settings.sqs.kms_key, tags=settings.sqs.tags)
     clients = ClientFactory(
-        region=settings.sqs.region, endpoint_url=settings.sqs.endpoint_url, metrics=_metrics(), clock=SystemClock()
+        region=settings.sqs.region,
+        endpoint_url=settings.sqs.endpoint_url,
+        metrics=_metrics(),
+        clock=SystemClock(),
+        random=random.random,
     )
     return await apply_queues(specs, defaults, clients, dry_run=dry_run)
 

@@ -47,7 +47,6 @@ async def a_queue(**members: object) -> QueueSpec:
 class TestReceives:
     """Polls that do not end as they should."""
 
-    @pytest.mark.xfail(strict=True, reason="botocore asks once more for a poll whose connection broke")
     async def test_a_poll_that_breaks_is_not_asked_again(self, proxy: FaultProxy) -> None:
         """The second one's message would go to nobody: its caller no longer waits when it comes."""
         spec = await a_queue()
@@ -81,7 +80,6 @@ class TestReceives:
 class TestThrottling:
     """SQS asks for a pause."""
 
-    @pytest.mark.xfail(strict=True, reason="the direct call, botocore and the batcher each try again: 20 requests")
     async def test_a_throttled_send_makes_few_requests(self, proxy: FaultProxy) -> None:
         """One place backs off. More requests are what SQS asked not to get."""
         spec = await a_queue()

@@ -53,7 +53,9 @@ class SqsBackend:
         self._random = random
         self._serializer = serializer
         self._metrics = metrics
-        self._connections = ClientFactory(region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock)
+        self._connections = ClientFactory(
+            region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock, random=random
+        )
         self._polls = worker_count + len(self._specs)
         self._wait_time = wait_time
         self._store = payload_store

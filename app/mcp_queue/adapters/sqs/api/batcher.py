@@ -58,6 +58,9 @@ class Batcher(Generic[Entry, Answer]):
 
     Entries of one group are sent in order, one call at a time; entries without a group have no order. An entry that SQS
     throttled is tried again, unless a later one of its group was accepted: that would change their order.
+
+    While SQS throttles, one call at a time tries whether it still does, and the number of calls under way is halved
+    each time that it does. Every accepted call raises it again a little (additive increase, multiplicative decrease).
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Batcher(Generic[Entry, Answer]):
         self._count = 0
         self._size = 0
         self._calls: set[asyncio.Task[None]] = set()
+        self._allowed = float(limits.calls)
+        self._trying_again = asyncio.Lock()
         self._scheduled = False
         self._closed = False
 
@@ -133,7 +138,7 @@ class Batcher(Generic[Entry, Answer]):
 
     def _start(self) -> None:
         self._scheduled = False
-        while self._ready and len(self._calls) < self._limits.calls:
+        while self._ready and len(self._calls) < self._allowed:
             if len(self._calls) >= self._limits.partial_calls and not self._fills_a_batch():
                 return
             if batch := self._take():
@@ -185,17 +190,27 @@ class Batcher(Generic[Entry, Answer]):
     async def _run(self, batch: list[_Pending[Entry, Answer]]) -> None:
         left = batch
         try:
-            for attempt in range(self._limits.tries):
-                last = attempt == self._limits.tries - 1
-                left = _settle(left, await self._answers(left), last=last)
+            left = await self._attempt(batch, last=self._limits.tries == 1)
+            for attempt in range(1, self._limits.tries):
                 if not left:
                     break
-                await self._clock.sleep(_BACKOFF.delay(attempt, self._random()).total_seconds())
-                left = [pending for pending in left if not pending.answer.done()]
+                async with self._trying_again:
+                    await self._clock.sleep(_BACKOFF.delay(attempt - 1, self._random()).total_seconds())
+                    left = [pending for pending in left if not pending.answer.done()]
+                    left = left and await self._attempt(left, last=attempt == self._limits.tries - 1)
         finally:
             for pending in left:
                 pending.fail(UnansweredError())
             self._free(batch)
+
+    async def _attempt(self, batch: list[_Pending[Entry, Answer]], *, last: bool) -> list[_Pending[Entry, Answer]]:
+        """Make one call; return the entries to be tried again."""
+        answers = await self._answers(batch)
+        if any(isinstance(answer, ThrottledError) for answer in answers):
+            self._allowed = max(1.0, self._allowed / 2)
+        elif any(not isinstance(answer, QueueError) for answer in answers):
+            self._allowed = min(float(self._limits.calls), self._allowed + 1 / self._allowed)
+        return _settle(batch, answers, last=last)
 
     async def _answers(self, batch: list[_Pending[Entry, Answer]]) -> Sequence[Answer | QueueError]:
         try:

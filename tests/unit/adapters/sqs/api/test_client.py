@@ -9,9 +9,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, SqsClient
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, Repeats, SqsClient
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
 from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW
 from tests.support.metrics import CountedCalls
 from tests.support.sqs.strict_server import client_error
@@ -32,7 +33,7 @@ class Service:
         """Act."""
         return await self.act()
 
-    send_message_batch = receive_message
+    send_message_batch = get_queue_attributes = purge_queue = receive_message
 
 
 class Clients:
@@ -54,6 +55,10 @@ class Clients:
         client = SqsClient(self.service, self.metrics, close)  # type: ignore[arg-type]  # it stands for botocore's
         self.made.append(client)
         return client
+
+
+async def _close() -> None:
+    return
 
 
 async def hang() -> dict[str, Any]:
@@ -115,6 +120,40 @@ class TestClient:
         clients.service.act = answer
         assert ANSWER == await client.call("SendMessageBatch", {})
         assert ["throttled", "ok"] == clients.metrics.outcomes("SendMessageBatch")
+
+
+class TestRepeats:
+    """The one place that makes a single call again."""
+
+    @staticmethod
+    async def outcomes(operation: str, error: Exception) -> list[str]:
+        """Return how the tries of a call ended that always fails."""
+        metrics, service = CountedCalls(), Service()
+        service.act = failing(error)
+        clock = FakeClock()
+        client = SqsClient(service, metrics, _close, repeats=Repeats(clock, lambda: 1.0))  # type: ignore[arg-type]  # it stands for botocore's
+        call = asyncio.create_task(client.call(operation, {}))
+        for _ in range(5):
+            await clock.advance(timedelta(seconds=2))
+        with pytest.raises(BackendUnavailableError):
+            await call
+        return metrics.outcomes(operation)
+
+    async def test_a_call_without_an_answer_is_made_three_times(self) -> None:
+        """A connection that was idle for too long is the common reason."""
+        assert ["unanswered"] * 3 == await self.outcomes("SendMessageBatch", ReadTimeoutError(endpoint_url="https://x"))
+
+    async def test_a_throttled_batch_is_left_to_its_batcher(self) -> None:
+        """Two places that repeat multiply their tries."""
+        assert ["throttled"] == await self.outcomes("SendMessageBatch", client_error("RequestThrottled"))
+
+    async def test_another_throttled_call_is_made_three_times(self) -> None:
+        """No batcher stands behind it."""
+        assert ["throttled"] * 3 == await self.outcomes("GetQueueAttributes", client_error("RequestThrottled"))
+
+    async def test_a_purge_is_made_once(self) -> None:
+        """The second would be told that the first is under way."""
+        assert ["unanswered"] == await self.outcomes("PurgeQueue", ReadTimeoutError(endpoint_url="https://x"))
 
 
 class TestPolls:
