@@ -75,7 +75,6 @@ class TestGateway:
         assert 503 == refused.status
         assert not re.search("arn:aws|assumed-role|111122223333", refused.text), refused.text
 
-    @pytest.mark.xfail(strict=True, reason="every attribute that SQS tells is shown")
     async def test_stats_show_neither_policy_nor_key(self, tmp_path: Path, localstack: LocalStack) -> None:
         """They are the operator's, and name accounts."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, DLQ]) as processes:

@@ -18,7 +18,7 @@ from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
 from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, utf8_length
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.receiving import SqsReceiver
-from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
+from mcp_queue.adapters.sqs.stats import SHOWN, ObservedAge, counts_of
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     BackendRefusedError,
@@ -147,7 +147,7 @@ class SqsQueue(Queue):
             delayed_messages=delayed,
             oldest_message_age=await self._oldest_age() if waiting else None,
             dead_letters=None if self._dead_letters is None else await self._dead_letters.count(),
-            attributes=attributes,
+            attributes={name: value for name, value in attributes.items() if name in SHOWN},
         )
 
     @override

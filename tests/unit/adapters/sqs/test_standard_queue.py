@@ -411,6 +411,14 @@ class TestOperators:
         )
         assert "30" == stats.attributes["VisibilityTimeout"]
 
+    async def test_stats_name_no_account_role_or_key(self) -> None:
+        """They go to every client that may read the queue."""
+        world = StrictWorld()
+        private = {"Policy": "{}", "KmsMasterKeyId": "alias/tasks", "RedriveAllowPolicy": "{}"}
+        queue = await world.queue(attributes=private)
+        shown = (await queue.stats()).attributes
+        assert set() == {*private, "QueueArn"} & shown.keys()
+
     async def test_the_age_is_that_of_what_was_received_last(self) -> None:
         """And unknown when that is long ago, or nothing waits."""
         world = StrictWorld()

@@ -58,6 +58,7 @@ ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "InvalidAttributeName": _DEFECT,
     "InvalidAttributeValue": _DEFECT,
     "InvalidBatchEntryId": _DEFECT,
+    "MissingParameter": _DEFECT,
     "TooManyEntriesInBatchRequest": _DEFECT,
     "InvalidAddress": _OPERATOR,
     "InvalidSecurity": _OPERATOR,
@@ -93,7 +94,7 @@ ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "UnknownOperationException": _UNSUPPORTED,
 }
 
-# The older query protocol spelt these otherwise, and SQS still sends those spellings beside the new ones.
+# SQS sends the spellings of the older query protocol beside the new ones, to those who ask for them.
 _OLD_PREFIX = "AWS.SimpleQueueService."
 _OLD_SPELLINGS: Final[Mapping[str, str]] = {
     "NonExistentQueue": "QueueDoesNotExist",
@@ -105,6 +106,9 @@ _OLD_SPELLINGS: Final[Mapping[str, str]] = {
     "KMS.NotFoundException": "KmsNotFound",
     "KMS.OptInRequired": "KmsOptInRequired",
     "KMS.ThrottlingException": "KmsThrottled",
+    # These two are the newer spelling, of the JSON protocol, which is not in the service's model.
+    "InvalidParameterValueException": "InvalidParameterValue",
+    "MissingRequiredParameterException": "MissingParameter",
 }
 _SERVER_FAULT = 500
 _PURGE_INTERVAL = timedelta(seconds=60)
