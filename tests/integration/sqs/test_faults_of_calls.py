@@ -115,7 +115,6 @@ class TestAddresses:
     """Queues that are given by ARN or URL."""
 
     @pytest.mark.usefixtures("localstack")
-    @pytest.mark.xfail(strict=True, reason="region and account of an ARN are not looked at")
     async def test_a_queue_of_another_region_is_refused(self) -> None:
         """A queue of the same name in the region of the settings is another queue."""
         spec = await a_queue()

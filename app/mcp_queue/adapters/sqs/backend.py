@@ -19,6 +19,7 @@ from mcp_queue.adapters.sqs.fifo import FifoQueue
 from mcp_queue.adapters.sqs.moving import SqsMover
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
+from mcp_queue.adapters.sqs.setup.addresses import region_of
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve, warnings_of
 from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
@@ -54,7 +55,12 @@ class SqsBackend:
         self._serializer = serializer
         self._metrics = metrics
         self._connections = ClientFactory(
-            region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock, random=random
+            region=region,
+            endpoint_url=endpoint_url,
+            metrics=metrics,
+            clock=clock,
+            random=random,
+            queues_region=region_of(spec.url or "" for spec in self._specs),
         )
         self._polls = worker_count + len(self._specs)
         self._wait_time = wait_time
@@ -174,4 +180,5 @@ class SqsBackend:
 
     def _collect_warnings(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
         if spec.dead_letter_queue is not None:  # dead-letter queues have none themselves, and need no redrive policy
-            self.warnings += warnings_of(spec, infos[spec.name], infos[spec.dead_letter_queue])
+            dead_letters = infos[spec.dead_letter_queue]
+            self.warnings += warnings_of(spec, infos[spec.name], dead_letters, wait=self._wait_time)

@@ -10,6 +10,7 @@ from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_WAIT
 from mcp_queue.adapters.sqs.messages import SqsDelivery, received
 from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
+from mcp_queue.adapters.sqs.setup.info import POLLS_PER_LEASE
 from mcp_queue.domain.errors import BackendUnavailableError, QueueError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.messages import read_task
@@ -27,6 +28,11 @@ PAYLOAD_PAUSE: Final = timedelta(seconds=30)
 CLOSE_GRACE: Final = timedelta(seconds=2)
 
 ReturnUnread = Callable[[SqsDelivery, timedelta], Awaitable[None]]
+
+
+def longest_wait(spec: QueueSpec) -> timedelta:
+    """Return how long a poll of a queue may last."""
+    return min(MAX_WAIT, spec.visibility_timeout / POLLS_PER_LEASE)
 
 
 class SqsReceiver:
@@ -56,10 +62,14 @@ class SqsReceiver:
     async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
         """Receive as the port describes it.
 
+        The lease counts from before the poll, since nobody knows when during it SQS found the message. A poll therefore
+        lasts at most a third of the lease.
+
         SQS cannot cancel a poll: it would still hide the messages that it was about to return. So the poll goes on when
         its caller is cancelled, and its messages are given back.
         """
-        poll = asyncio.create_task(self._poll(min(limit, MAX_BATCH_ENTRIES), min(wait, MAX_WAIT)))
+        wait = min(wait, longest_wait(self._spec))
+        poll = asyncio.create_task(self._poll(min(limit, MAX_BATCH_ENTRIES), wait))
         self._track(poll)
         try:
             return await asyncio.shield(poll)

@@ -260,6 +260,15 @@ class TestStoredBodies:
         assert [pointer(where.bucket, where.key)] == world.sqs.bodies("dlq")
 
 
+@pytest.mark.parametrize(("lease", "wait"), [(5, 2), (30, 10), (60, 20), (300, 20)])
+async def test_a_poll_lasts_at_most_a_third_of_the_lease(lease: int, wait: int) -> None:
+    """The lease counts from before the poll: what a longer one brings at its end would be lost on arrival."""
+    world = StrictWorld()
+    queue = await world.queue(visibility_timeout=lease * SECOND)
+    await queue.receive(1, 20 * SECOND)
+    assert [wait] == [request["WaitTimeSeconds"] for request in world.sqs.made("ReceiveMessage")]
+
+
 async def test_a_message_that_sqs_moved_names_its_source() -> None:
     """By the name that clients know, or the queue's own where it is not configured."""
     world = StrictWorld()

@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 from mcp_queue.adapters.aws import aws_session
 from mcp_queue.adapters.sqs.api.direct import DirectTransport
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError, error_of_response
-from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.errors import BackendUnavailableError, QueueSetupError
 from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.ports import Clock
 
@@ -162,7 +162,10 @@ class ClientFactory:
         metrics: CallMetrics,
         clock: Clock,
         random: Callable[[], float],
+        queues_region: str | None = None,
     ) -> None:
+        """Use ``queues_region``, which the address of a queue says, where no region is set."""
+        self._queues_region = queues_region
         self._clock = clock
         self._random = random
         self._session = aws_session()
@@ -171,7 +174,12 @@ class ClientFactory:
         self._metrics = metrics
 
     async def client(self, *, connections: int, retry: bool = True, read_timeout: float = _READ_TIMEOUT) -> SqsClient:
-        """Return a new client of at most ``connections``; with ``retry`` it repeats calls that failed for a moment."""
+        """Return a new client of at most ``connections``; with ``retry`` it repeats calls that failed for a moment.
+
+        Raises:
+            QueueSetupError: no region, or no credentials, can be found.
+
+        """
         config = AioConfig(
             connect_timeout=_CONNECT_TIMEOUT,
             read_timeout=read_timeout,
@@ -187,12 +195,15 @@ class ClientFactory:
         return SqsClient(sqs, self._metrics, stack.aclose, await self._direct_transport(sqs), repeats)
 
     async def _fill_in(self) -> None:
-        """Fill in region and credentials for an emulator, which plain http means, where none are configured."""
-        if self._endpoint_url is None or not self._endpoint_url.startswith("http://"):
-            return
+        """Fill in the region of the queues, and for an emulator, which plain http means, any region and credentials."""
+        emulator = self._endpoint_url is not None and self._endpoint_url.startswith("http://")
         if self._region is None and self._session.get_config_variable("region") is None:
-            self._region = _ANY_REGION
+            self._region = self._queues_region or (_ANY_REGION if emulator else None)
+            if self._region is None:
+                raise QueueSetupError("no AWS region is set: set AWS_REGION, or give a queue by its URL or ARN")
         if await self._session.get_credentials() is None:
+            if not emulator:
+                raise QueueSetupError("no AWS credentials were found: neither variables, nor a profile, nor a role")
             self._session.set_credentials(_ANY_KEY, _ANY_KEY)
 
     async def _direct_transport(self, sqs: "SQSClient") -> DirectTransport | None:

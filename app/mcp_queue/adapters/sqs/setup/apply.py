@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.api.client import ClientFactory, SqsClient
 from mcp_queue.adapters.sqs.api.errors import MissingQueueError
-from mcp_queue.adapters.sqs.setup.info import read_redrive, url_of
+from mcp_queue.adapters.sqs.setup.info import read_redrive, refuse_another, url_of
 from mcp_queue.domain.errors import QueueError, QueueSetupError
 from mcp_queue.domain.queues import QueueSpec
 
@@ -119,6 +119,7 @@ class QueueProvisioner:
         except QueueError as error:
             raise _refusal(spec, error) from error
         attributes: Attributes = answer["Attributes"]
+        refuse_another(spec, attributes["QueueArn"])
         if (attributes.get("FifoQueue") == "true") != spec.fifo:
             message = f"queue {spec.name!r}: SQS cannot make {address} a {spec.kind} queue: delete it, or name another"
             raise QueueSetupError(message)

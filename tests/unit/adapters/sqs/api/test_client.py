@@ -1,6 +1,7 @@
 """Deadlines, and polls that hang."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, Repeats, SqsClient
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, ClientFactory, PollingClient, Repeats, SqsClient
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
-from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.errors import BackendUnavailableError, QueueSetupError
 from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW
 from tests.support.metrics import CountedCalls
@@ -154,6 +155,51 @@ class TestRepeats:
     async def test_a_purge_is_made_once(self) -> None:
         """The second would be told that the first is under way."""
         assert ["unanswered"] == await self.outcomes("PurgeQueue", ReadTimeoutError(endpoint_url="https://x"))
+
+
+class TestSettings:
+    """What every client needs, and may lack."""
+
+    @pytest.fixture(autouse=True)
+    def _bare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Leave the process without settings of AWS."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    @staticmethod
+    def factory(queues_region: str | None = None) -> ClientFactory:
+        """Return a factory that is told nothing."""
+        return ClientFactory(
+            region=None,
+            endpoint_url=None,
+            metrics=CountedCalls(),
+            clock=FakeClock(),
+            random=lambda: 0.5,
+            queues_region=queues_region,
+        )
+
+    async def test_a_missing_region_is_named(self) -> None:
+        """With what to do about it."""
+        with pytest.raises(QueueSetupError, match="no AWS region is set: set AWS_REGION"):
+            await self.factory().client(connections=1)
+
+    async def test_missing_credentials_are_named(self) -> None:
+        """At the start, not at the first call."""
+        with pytest.raises(QueueSetupError, match="no AWS credentials were found"):
+            await self.factory("eu-west-1").client(connections=1)
+
+    async def test_the_region_of_the_queues_is_used_where_none_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Their URLs and ARNs say it."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        client = await self.factory("eu-west-1").client(connections=1)
+        try:
+            assert "eu-west-1" == client._sqs.meta.region_name
+        finally:
+            await client.aclose()
 
 
 class TestPolls:
