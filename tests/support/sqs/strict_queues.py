@@ -13,7 +13,7 @@ from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve
 from mcp_queue.adapters.sqs.standard import StandardQueue
-from mcp_queue.domain.errors import BackendUnavailableError, NotFoundError
+from mcp_queue.domain.errors import BackendUnavailableError, NotFoundError, PayloadDeniedError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import PayloadPointer, PayloadStore
@@ -33,7 +33,7 @@ class MemoryPayloads:
         """Start empty."""
         self.bodies: dict[PayloadPointer, str] = {}
         self.kept: set[PayloadPointer] = set()
-        self.down = False
+        self.down = self.denied = False
         self._numbers = count(1)
 
     async def put(self, bucket: str, body: str, *, keep: bool = False) -> PayloadPointer:
@@ -60,6 +60,8 @@ class MemoryPayloads:
     def _check(self) -> None:
         if self.down:
             raise BackendUnavailableError
+        if self.denied:
+            raise PayloadDeniedError
 
 
 class StrictWorld:

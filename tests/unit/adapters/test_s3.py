@@ -7,10 +7,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mcp_queue.adapters.s3 import S3PayloadStore
-from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.errors import BackendUnavailableError, PayloadDeniedError, QueueError
 from mcp_queue.ports import PayloadPointer
 
 BROKEN_OFF = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+
+DENIED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: 50\r\n\r\n"
+    b"<Error><Code>AccessDenied</Code><Message/></Error>"
+)
 
 
 @contextlib.asynccontextmanager
@@ -26,13 +31,23 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_body_that_breaks_off_is_unavailability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be read whole in a moment."""
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(BROKEN_OFF, BackendUnavailableError, id="a body that breaks off may be read whole in a moment"),
+        pytest.param(DENIED, PayloadDeniedError, id="403 may mean that the object is gone"),
+    ],
+)
+async def test_an_answer_that_brings_no_body_is_unavailability(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, expected: type[QueueError]
+) -> None:
+    """What it was is told apart, since the one passes and the other may not."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     async with (
-        answering(BROKEN_OFF) as url,
+        answering(answer) as url,
         S3PayloadStore(["bucket"], max_bytes=1000, region="us-east-1", endpoint_url=url) as store,
     ):
-        with pytest.raises(BackendUnavailableError, match="no answer from S3"):
+        with pytest.raises(expected) as caught:
             await store.get(PayloadPointer("bucket", "key"))
+    assert expected is type(caught.value)

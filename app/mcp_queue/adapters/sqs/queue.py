@@ -195,7 +195,7 @@ class SqsQueue(Queue):
             raise TaskTooLargeError(self._spec.max_task_bytes, size)
         # A redriven task was taken before, and has grown by its count: it may use some of what was kept free.
         room = limits.RESERVE_BYTES // 2 if task.redrive_count else 0
-        return await self._payloads.fit(message, self._largest + room)
+        return await self._payloads.fit(message, task, self._largest + room)
 
     async def _send(self, message: SqsMessage) -> Accepted:
         return Accepted(message_id=await self._channel.send(message))

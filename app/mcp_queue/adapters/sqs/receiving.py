@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,7 @@ from mcp_queue.adapters.sqs.api.limits import MAX_BATCH_ENTRIES, MAX_WAIT
 from mcp_queue.adapters.sqs.messages import SqsDelivery, received
 from mcp_queue.adapters.sqs.payloads import Payloads, UnreadablePayloadError
 from mcp_queue.adapters.sqs.setup.info import POLLS_PER_LEASE
-from mcp_queue.domain.errors import BackendUnavailableError, QueueError
+from mcp_queue.domain.errors import BackendUnavailableError, PayloadDeniedError, QueueError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.messages import read_task
 from mcp_queue.domain.queues import QueueSpec
@@ -24,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 #: How long a message is deferred while the payload store cannot return its body.
 PAYLOAD_PAUSE: Final = timedelta(seconds=30)
+#: How long a body is waited for that the store refuses, or that it does not answer for. A FIFO group waits as long.
+DENIED_PATIENCE: Final = timedelta(minutes=5)
+OUTAGE_PATIENCE: Final = timedelta(hours=1)
+#: How many bodies are waited for at the same time; beyond it the one that was asked for longest ago begins anew.
+AWAITED_BODIES: Final = 10_000
 #: How long closing waits for polls whose caller was cancelled, to give back their messages.
 CLOSE_GRACE: Final = timedelta(seconds=2)
 
@@ -57,6 +63,7 @@ class SqsReceiver:
         self._clock = clock
         self._names = names
         self._return_unread = return_unread
+        self._awaited: OrderedDict[str, float] = OrderedDict()
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
@@ -144,8 +151,28 @@ class SqsReceiver:
         except UnreadablePayloadError as error:
             delivery.poison = str(error)
         except BackendUnavailableError as error:
+            if self._given_up(delivery, error):
+                return True
             logger.warning("payload not available: %s", error, extra={"queue": self._spec.public_name})
             return False
+        self._awaited.pop(delivery.wire.body, None)
+        return True
+
+    def _given_up(self, delivery: SqsDelivery, error: BackendUnavailableError) -> bool:
+        """Return whether a body was waited for long enough: then the message is poison.
+
+        Messages that are sent again keep their pointer, so that it is what tells them apart. A restart begins anew.
+        """
+        now, pointer = self._clock.monotonic(), delivery.wire.body
+        since = self._awaited.setdefault(pointer, now)
+        self._awaited.move_to_end(pointer)
+        if len(self._awaited) > AWAITED_BODIES:
+            self._awaited.popitem(last=False)
+        patience = DENIED_PATIENCE if isinstance(error, PayloadDeniedError) else OUTAGE_PATIENCE
+        if now - since < patience.total_seconds():
+            return False
+        del self._awaited[pointer]
+        delivery.unread, delivery.poison = True, f"its body could not be fetched for {patience}: {error}"
         return True
 
     async def _return_all(self, poll: asyncio.Task[list[SqsDelivery]]) -> None:

@@ -29,7 +29,8 @@ class StandardQueue(SqsQueue):
         if not received.moved:
             if delay > MAX_SQS_DELAY:
                 task = replace(task, scheduled_for=self._context.clock.now() + delay)
-            message = await self._payloads.fit(self._as_message(task, delay), self._channel.info.max_message_bytes)
+            message = self._as_message(task, delay)
+            message = await self._payloads.fit(message, task, self._channel.info.max_message_bytes)
             await self._channel.send(message)
         await self._delete_moved(received)
         return Requeued.REWRITTEN

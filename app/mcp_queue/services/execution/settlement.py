@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from mcp_queue.domain.delivery import DeadLetterMessage, Delivery, DeliveryState, Requeued
+from mcp_queue.domain.delivery import TASK_ID, DeadLetterMessage, Delivery, DeliveryState, Requeued
 from mcp_queue.domain.errors import DeliverySettledError, TaskFailedError, TryLaterError, VisibilityTimeoutError
 from mcp_queue.domain.execution.retry import (
     ExponentialBackoff,
@@ -111,7 +111,10 @@ class Settlement:
             task=None, reason=cut_reason(reason), failed_at=self._clock.now(), original_queue=delivery.queue
         )
         self._metrics.completed(delivery.queue, "", TaskStatus.DEAD_LETTERED)
-        return await self._settle(delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
+        confirmed = await self._settle(delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter))
+        if confirmed and TASK_ID in delivery.attributes:
+            await self._log.record(_unread(delivery, dead_letter))
+        return confirmed
 
     async def end(
         self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None
@@ -247,3 +250,23 @@ class Settlement:
                 confirmed=confirmed,
             )
         )
+
+
+def _unread(delivery: Delivery, dead_letter: DeadLetterMessage) -> AttemptRecord:
+    """Return how a task ended whose id is known, but not its body."""
+    task = Task(
+        id=delivery.task_id,
+        type=delivery.attributes.get("Type", "unreadable"),
+        queue=delivery.queue,
+        created_at=delivery.sent_at or dead_letter.failed_at,
+        redrive_count=delivery.generation,
+    )
+    return AttemptRecord(
+        task=task,
+        queue=delivery.queue,
+        attempt=0,
+        status=TaskStatus.DEAD_LETTERED,
+        started_at=dead_letter.failed_at,
+        duration=timedelta(0),
+        error=dead_letter.reason,
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -214,6 +215,29 @@ class TestStoredBodies:
         (delivery,) = await queue.receive(10, NOW)
         assert delivery.task is not None
         assert "small" == delivery.task.id
+
+    @pytest.mark.parametrize(
+        ("denied", "waited"), [(True, 5 * MINUTE), (False, 60 * MINUTE)], ids=["refused", "not answered"]
+    )
+    async def test_a_body_is_not_waited_for_without_end(self, *, denied: bool, waited: timedelta) -> None:
+        """Its message is poison then, which says whose task it is, and reaches the dead-letter queue."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue(a_task("large", payload="x" * 2_000_000, redrive_count=2))
+        store.down, store.denied = not denied, denied
+        began = world.clock.monotonic()
+        while not (deliveries := await queue.receive(1, NOW)):
+            await world.clock.advance(PAYLOAD_PAUSE)
+        assert waited <= timedelta(seconds=world.clock.monotonic() - began) <= waited + PAYLOAD_PAUSE
+        (delivery,) = deliveries
+        assert delivery.poison is not None
+        assert "could not be fetched" in delivery.poison
+        assert ("large", 2) == (delivery.task_id, delivery.generation)
+        dead_letter = DeadLetterMessage(task=None, reason="gone", failed_at=START, original_queue="work")
+        await queue.dead_letter(delivery, dead_letter)
+        assert 1 == len(world.sqs.bodies("dlq"))
+        assert "large" == world.sqs.queues["dlq"].messages[0].entry["MessageAttributes"]["TaskId"]["StringValue"]
 
     async def test_nothing_of_a_fifo_group_overtakes_a_body_that_is_not_there(self) -> None:
         """What was received behind it is given back; other groups go on."""
