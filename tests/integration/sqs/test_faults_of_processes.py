@@ -150,7 +150,6 @@ class TestConsumer:
 class TestApply:
     """``mcp-queue queues apply``."""
 
-    @pytest.mark.xfail(strict=True, reason="the attributes of a new queue are asked for once")
     async def test_a_queue_that_is_not_visible_at_once_is_waited_for(self, localstack: LocalStack) -> None:
         """SQS says for a while that a queue it has created does not exist."""
         prefix = f"t{uuid4().hex[:10]}"

@@ -166,7 +166,7 @@ class ClientFactory:
     ) -> None:
         """Use ``queues_region``, which the address of a queue says, where no region is set."""
         self._queues_region = queues_region
-        self._clock = clock
+        self.clock = clock
         self._random = random
         self._session = aws_session()
         self._region = region
@@ -191,7 +191,7 @@ class ClientFactory:
         sqs = await stack.enter_async_context(
             self._session.create_client("sqs", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
         )
-        repeats = Repeats(self._clock, self._random) if retry else None
+        repeats = Repeats(self.clock, self._random) if retry else None
         return SqsClient(sqs, self._metrics, stack.aclose, await self._direct_transport(sqs), repeats)
 
     async def _fill_in(self) -> None:
@@ -211,7 +211,7 @@ class ClientFactory:
         if credentials is None:
             return None
         endpoint: Any = sqs._endpoint  # type: ignore[attr-defined]  # noqa: SLF001  # botocore gives its connections no public name
-        direct = DirectTransport(endpoint.http_session, credentials, self._clock)
+        direct = DirectTransport(endpoint.http_session, credentials, self.clock)
         sqs.meta.events.register("before-send.sqs", direct.learn_endpoint)
         return direct
 

@@ -31,6 +31,10 @@ class MissingQueueError(BackendUnavailableError):
     """SQS has no such queue, or hides it from these credentials."""
 
 
+class DeletedRecentlyError(ConflictError):
+    """A queue of this name was deleted within the last 60 s; SQS creates no other so soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
     """The error that a code becomes, and the outcome that its calls are counted under."""
@@ -87,7 +91,7 @@ ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "InternalFailure": _FAILED,
     "ServiceUnavailable": _FAILED,
     "PurgeQueueInProgress": ErrorMapping(RateLimitedError, "throttled"),
-    "QueueDeletedRecently": ErrorMapping(ConflictError),
+    "QueueDeletedRecently": ErrorMapping(DeletedRecentlyError),
     "QueueNameExists": ErrorMapping(ConflictError),
     "ResourceNotFoundException": ErrorMapping(NotFoundError),
     "UnsupportedOperation": _UNSUPPORTED,
