@@ -88,7 +88,6 @@ class TestGateway:
             stats = await processes.get("/v1/queues/tasks/stats")
         assert set() == {"Policy", "KmsMasterKeyId"} & stats.body["attributes"].keys()
 
-    @pytest.mark.xfail(strict=True, reason="the ledger claims an id for the whole queue, and SQS for a group alone")
     async def test_a_deduplication_id_counts_within_its_group(self, tmp_path: Path, localstack: LocalStack) -> None:
         """The queues that are created have ``DeduplicationScope`` messageGroup."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, ORDERS, DLQ, ORDERS_DLQ]) as processes:

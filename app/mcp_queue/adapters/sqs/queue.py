@@ -87,7 +87,12 @@ class SqsQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return replace(limits.TRAITS, backend_redrives=self._channel.info.redrive is not None)
+        info = self._channel.info
+        return replace(
+            limits.TRAITS,
+            backend_redrives=info.redrive is not None,
+            deduplicates_by_group=info.deduplicates_by_group,
+        )
 
     @override
     async def enqueue(self, task: Task) -> Accepted:

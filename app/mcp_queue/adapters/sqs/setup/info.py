@@ -34,6 +34,7 @@ class QueueInfo:
     fifo: bool
     max_message_bytes: int = MAX_MESSAGE_BYTES
     redrive: RedrivePolicy | None = None
+    deduplicates_by_group: bool = False
 
 
 async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
@@ -135,6 +136,7 @@ def _info(url: str, attributes: Mapping[str, str]) -> QueueInfo:
         fifo=attributes.get("FifoQueue") == "true",
         max_message_bytes=int(attributes.get("MaximumMessageSize", MAX_MESSAGE_BYTES)),
         redrive=read_redrive(attributes.get("RedrivePolicy")),
+        deduplicates_by_group=attributes.get("DeduplicationScope") == "messageGroup",
     )
 
 
