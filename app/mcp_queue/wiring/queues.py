@@ -44,8 +44,12 @@ class Queues:
 
 
 @contextlib.asynccontextmanager
-async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) -> AsyncIterator[Queues]:
+async def open_queues(
+    settings: Settings, clock: Clock, metrics: CallMetrics, *, delete_linger: timedelta = timedelta(0)
+) -> AsyncIterator[Queues]:
     """Open the backends of the configured queues, and close them at the end.
+
+    At SQS, deletes wait for company for ``delete_linger``; see ``SqsBackend``.
 
     Raises:
         QueueError: a backend cannot be opened.
@@ -71,6 +75,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 worker_count=settings.workers.count,
                 wait_time=settings.sqs.wait_time,
                 payload_store=await _payload_store(settings, physical, stack),
+                delete_linger=delete_linger,
             )
             await stack.enter_async_context(sqs)
             for warning in sqs.warnings:

@@ -127,7 +127,6 @@ class TestConsumer:
             await pause(25)
         assert journal.count("GetQueueAttributes") <= len(queues), journal.by_operation()
 
-    @pytest.mark.xfail(strict=True, reason="each task is sent, received and deleted alone: three requests")
     async def test_a_little_traffic_costs_little(self, tmp_path: Path, localstack: LocalStack) -> None:
         """Twenty tasks a second: deletes wait up to 200 ms for company where a duplicate would do no harm."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, DLQ]) as processes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
 
@@ -67,8 +68,9 @@ class MemoryPayloads:
 class StrictWorld:
     """Queues of the adapter on a strict SQS and a clock that a test moves."""
 
-    def __init__(self, store: PayloadStore | None = None) -> None:
+    def __init__(self, store: PayloadStore | None = None, *, delete_linger: timedelta = timedelta(0)) -> None:
         """Start with no queue."""
+        self._delete_linger = delete_linger
         self.clock = FakeClock(START)
         self.sqs = StrictSqs(self.clock)
         self.metrics = CountedCalls()
@@ -117,6 +119,7 @@ class StrictWorld:
             clock=self.clock,
             metrics=self.metrics,
             random=lambda: 0.5,
+            delete_linger=self._delete_linger,
         )
 
     async def put(self, name: str, body: str, **entry: Any) -> None:

@@ -47,8 +47,12 @@ class SqsBackend:
         worker_count: int = 1,
         wait_time: timedelta = MAX_WAIT,
         payload_store: PayloadStore | None = None,
+        delete_linger: timedelta = timedelta(0),
     ) -> None:
-        """Serve those of ``specs`` that lie at SQS; ``worker_count`` and ``wait_time`` size the pool of the polls."""
+        """Serve those of ``specs`` that lie at SQS; ``worker_count`` and ``wait_time`` size the pool of the polls.
+
+        On standard queues, deletes wait for company for ``delete_linger``: that takes a ledger, which drops duplicates.
+        """
         self._specs = [spec for spec in specs if spec.backend is Backend.SQS and spec.kind is not QueueKind.PRIORITY]
         self._clock = clock
         self._random = random
@@ -66,6 +70,7 @@ class SqsBackend:
         self._wait_time = wait_time
         self._store = payload_store
         self._channels: dict[str, Channel] = {}
+        self._delete_linger = delete_linger
         self._queues: dict[str, SqsQueue] = {}
         self._movers: dict[str, SqsMover] = {}
         self.warnings: list[str] = []  #: what is odd about the queues, for the operator
@@ -142,7 +147,15 @@ class SqsBackend:
             raise errors.exceptions[0] from None
         infos = {name: task.result() for name, task in found.items()}
         self._channels = {
-            name: Channel(info, calls, polls, clock=self._clock, metrics=self._metrics, random=self._random)
+            name: Channel(
+                info,
+                calls,
+                polls,
+                clock=self._clock,
+                metrics=self._metrics,
+                random=self._random,
+                delete_linger=timedelta(0) if info.fifo else self._delete_linger,
+            )
             for name, info in infos.items()
         }
         for channel in self._channels.values():

@@ -115,7 +115,7 @@ class SqsQueue(Queue):
     @override
     def stop_waiting(self) -> None:
         # A poll that is given up hides the messages it was about to bring until their lease ends, so it goes on.
-        return
+        self._channel.hurry()
 
     @override
     async def complete(self, delivery: Delivery) -> None:

@@ -21,6 +21,11 @@ class StandardQueue(SqsQueue):
     """A standard queue. A crash between sending a successor and deleting its message duplicates, and never loses."""
 
     @override
+    async def complete(self, delivery: Delivery) -> None:
+        if not self._channel.delete_later(delivery.receipt_handle):
+            await super().complete(delivery)
+
+    @override
     async def retry(self, delivery: Delivery, task: Task, delay: timedelta) -> Requeued:
         received = own(delivery)
         if not received.rewritable:

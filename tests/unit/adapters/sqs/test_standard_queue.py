@@ -485,3 +485,40 @@ async def test_a_dead_letter_that_sqs_moved_is_never_sent_again() -> None:
         assert "tasks" == delivery.source_queue
         await queue.release(delivery)
     assert 1 == len(sent(world))
+
+
+class TestDeletesThatWaitForCompany:
+    """Where a ledger drops duplicates."""
+
+    async def test_a_completion_returns_before_its_message_is_deleted(self) -> None:
+        """The slot is free at once; closing deletes what waits."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue_batch([a_task("a"), a_task("b")])
+        for delivery in await queue.receive(10, NOW):
+            await queue.complete(delivery)
+        assert [] == world.sqs.made("DeleteMessageBatch")
+        await queue._channel.aclose()
+        (request,) = world.sqs.made("DeleteMessageBatch")
+        assert 2 == len(request["Entries"])
+        assert [] == world.sqs.bodies("work")
+
+    async def test_a_process_that_ends_lets_nothing_wait(self) -> None:
+        """What it leaves behind would come again."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue(a_task("a"))
+        await queue.complete(await take(queue))
+        queue.stop_waiting()
+        await queue._channel.aclose()
+        assert [] == world.sqs.bodies("work")
+
+    async def test_a_delete_that_fails_is_told_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its message comes again, and the ledger drops it."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue(a_task("a"))
+        await queue.complete(await take(queue))
+        world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied", status=403))
+        await queue._channel.aclose()
+        assert "a message that is done comes again" in caplog.text

@@ -29,6 +29,7 @@ class BatchLimits:
 
     ``partial_calls``: while this many calls are under way, only full batches start. A lower number sends the first
     entries of an idle queue alone; a higher one spreads the entries of a busy queue over many small calls.
+    ``linger``: how long the first entry of an idle queue waits for others.
     ``budget``: the longest that an entry waits for its answer, tries included. ``tries`` counts the first one.
     """
 
@@ -36,6 +37,7 @@ class BatchLimits:
     size: int = MAX_MESSAGE_BYTES
     calls: int = 16
     partial_calls: int = 2
+    linger: timedelta = timedelta(0)
     waiting: int = 10_000
     waiting_size: int = 64 * MAX_MESSAGE_BYTES
     budget: timedelta = timedelta(seconds=20)
@@ -84,6 +86,8 @@ class Batcher(Generic[Entry, Answer]):
         self._allowed = float(limits.calls)
         self._trying_again = asyncio.Lock()
         self._scheduled = False
+        self._linger = limits.linger.total_seconds()
+        self._due = 0.0  # on the loop's clock: when what waits may go in a call that is not full
         self._closed = False
 
     async def submit(self, entry: Entry, *, size: int = 0, group: Hashable = None) -> Answer:
@@ -107,6 +111,11 @@ class Batcher(Generic[Entry, Answer]):
         finally:
             patience.cancel()
 
+    def hurry(self) -> None:
+        """Let nothing linger, from now on."""
+        self._linger = self._due = 0.0
+        self._start()
+
     async def aclose(self) -> None:
         """Refuse what waits, and return when the calls under way have ended."""
         self._closed = True
@@ -127,11 +136,21 @@ class Batcher(Generic[Entry, Answer]):
         group.waiting.append(pending)
         self._count += 1
         self._size += size
-        if not self._scheduled:
+        if self._linger:
+            self._wait_for_company()
+        elif not self._scheduled:
             # At the end of this turn of the loop, so that everything submitted in it goes in one call.
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
         return pending
+
+    def _wait_for_company(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._count == 1:
+            self._due = loop.time() + self._linger
+            loop.call_at(self._due, self._start)
+        elif self._fills_a_batch():
+            self._start()
 
     def _give_up(self, pending: _Pending[Entry, Answer]) -> None:
         pending.fail(UnansweredError(f"SQS gave no answer within {self._limits.budget}"))
@@ -139,12 +158,16 @@ class Batcher(Generic[Entry, Answer]):
     def _start(self) -> None:
         self._scheduled = False
         while self._ready and len(self._calls) < self._allowed:
-            if len(self._calls) >= self._limits.partial_calls and not self._fills_a_batch():
+            if not self._may_be_partial() and not self._fills_a_batch():
                 return
             if batch := self._take():
                 call = asyncio.get_running_loop().create_task(self._run(batch))
                 self._calls.add(call)
                 call.add_done_callback(self._ended)
+
+    def _may_be_partial(self) -> bool:
+        few = len(self._calls) < self._limits.partial_calls
+        return few and (not self._linger or asyncio.get_running_loop().time() >= self._due)
 
     def _fills_a_batch(self) -> bool:
         count = size = 0

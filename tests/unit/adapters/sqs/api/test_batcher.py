@@ -19,11 +19,13 @@ class Calls:
     def __init__(self) -> None:
         """Start with none."""
         self.batches: list[list[str]] = []
+        self.begun = asyncio.Event()  #: set by the first call
         self.answers: list[asyncio.Future[list[str | QueueError]]] = []
 
     async def __call__(self, entries: Sequence[str]) -> Sequence[str | QueueError]:
         """Wait for the test's answer."""
         self.batches.append(list(entries))
+        self.begun.set()
         answer: asyncio.Future[list[str | QueueError]] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
         return await answer
@@ -226,6 +228,46 @@ async def test_an_entry_whose_caller_has_gone_is_not_sent() -> None:
     bench.calls.accept(1)
     await asyncio.gather(*first, *last)
     assert [["a"], ["c"]] == bench.calls.batches
+
+
+class TestLinger:
+    """An entry may wait for company."""
+
+    async def test_what_comes_within_the_linger_shares_a_call(self) -> None:
+        """Nobody is kept waiting by it but those who allowed it."""
+        bench = Bench(linger=timedelta(milliseconds=20), partial_calls=1)
+        first = bench.submit("a")
+        await turns()
+        second = bench.submit("b")
+        await turns()
+        assert [] == bench.calls.batches
+        async with asyncio.timeout(5):
+            await bench.calls.begun.wait()
+        assert [["a", "b"]] == bench.calls.batches
+        bench.calls.accept(0)
+        assert ["A", "B"] == await asyncio.gather(*first, *second)
+
+    async def test_a_full_batch_does_not_linger(self) -> None:
+        """There is no room for more company."""
+        bench = Bench(linger=MINUTE, entries=3)
+        submitted = bench.submit("a", "b", "c")
+        await turns()
+        assert [["a", "b", "c"]] == bench.calls.batches
+        bench.calls.accept(0)
+        await asyncio.gather(*submitted)
+
+    async def test_in_a_hurry_nothing_lingers(self) -> None:
+        """Neither what waits nor what comes."""
+        bench = Bench(linger=MINUTE)
+        first = bench.submit("a")
+        await turns()
+        bench.batcher.hurry()
+        second = bench.submit("b")
+        await turns()
+        assert [["a"], ["b"]] == bench.calls.batches
+        bench.calls.accept(0)
+        bench.calls.accept(1)
+        await asyncio.gather(*first, *second)
 
 
 class TestThrottling:
