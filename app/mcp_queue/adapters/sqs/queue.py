@@ -115,6 +115,7 @@ class SqsQueue(Queue):
     @override
     def stop_waiting(self) -> None:
         # A poll that is given up hides the messages it was about to bring until their lease ends, so it goes on.
+        self._receiver.stop_waiting()
         self._channel.hurry()
 
     @override

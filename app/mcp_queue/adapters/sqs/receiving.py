@@ -64,23 +64,25 @@ class SqsReceiver:
         self._names = names
         self._return_unread = return_unread
         self._awaited: OrderedDict[str, float] = OrderedDict()
+        self._stopped = False
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def receive(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
         """Receive as the port describes it.
 
         The lease counts from before the poll, since nobody knows when during it SQS found the message. A poll therefore
-        lasts at most a third of the lease.
+        lasts at most a third of the lease, and a longer wait is several polls.
 
         SQS cannot cancel a poll: it would still hide the messages that it was about to return. So the poll goes on when
         its caller is cancelled, and its messages are given back.
         """
-        wait = min(wait, longest_wait(self._spec))
-        poll = asyncio.create_task(self._poll(min(limit, MAX_BATCH_ENTRIES), wait))
+        given_up = asyncio.Event()
+        poll = asyncio.create_task(self._poll_for(min(limit, MAX_BATCH_ENTRIES), min(wait, MAX_WAIT), given_up))
         self._track(poll)
         try:
             return await asyncio.shield(poll)
         except asyncio.CancelledError:
+            given_up.set()
             self._track(asyncio.create_task(self._return_all(poll)))
             raise
 
@@ -96,6 +98,20 @@ class SqsReceiver:
     def _track(self, task: asyncio.Task[Any]) -> None:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    def stop_waiting(self) -> None:
+        """Let no wait begin another poll."""
+        self._stopped = True
+
+    async def _poll_for(self, limit: int, wait: timedelta, given_up: asyncio.Event) -> list[SqsDelivery]:
+        longest, deadline = longest_wait(self._spec), self._clock.monotonic() + wait.total_seconds()
+        left = wait
+        while left > longest:
+            deliveries = await self._poll(limit, longest)
+            if deliveries or self._stopped or given_up.is_set():
+                return deliveries
+            left = timedelta(seconds=deadline - self._clock.monotonic())
+        return await self._poll(limit, max(left, timedelta(0)))
 
     async def _poll(self, limit: int, wait: timedelta) -> list[SqsDelivery]:
         leased_at = self._clock.monotonic()

@@ -289,6 +289,7 @@ async def test_a_poll_lasts_at_most_a_third_of_the_lease(lease: int, wait: int) 
     """The lease counts from before the poll: what a longer one brings at its end would be lost on arrival."""
     world = StrictWorld()
     queue = await world.queue(visibility_timeout=lease * SECOND)
+    await queue.enqueue(a_task("t-1"))
     await queue.receive(1, 20 * SECOND)
     assert [wait] == [request["WaitTimeSeconds"] for request in world.sqs.made("ReceiveMessage")]
 
