@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from uuid import uuid4
 
 from aiobotocore.config import AioConfig
+from aiohttp import ClientError as TransportError
 from botocore.exceptions import BotoCoreError, ClientError
 from typing_extensions import override
 
 from mcp_queue.adapters.aws import aws_session
-from mcp_queue.domain.errors import BackendUnavailableError, InvalidTaskError, NotFoundError, TaskTooLargeError
+from mcp_queue.domain.errors import (
+    BackendUnavailableError,
+    InvalidTaskError,
+    NotFoundError,
+    PayloadDeniedError,
+    TaskTooLargeError,
+)
 from mcp_queue.ports import PayloadPointer, PayloadStore
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ TAG: Final = "mcp-queue"
 #: Longest that one call may take, tries of the transport included: a send waits for it, and has 30 s in all.
 CALL_DEADLINE: Final = timedelta(seconds=8)
 _GONE = "NoSuchKey"  # a missing bucket is the operator's to mend
+_DENIED = "AccessDenied"  # also for a missing key, to those who may not list the bucket
 
 
 class S3PayloadStore(PayloadStore):
@@ -124,9 +132,12 @@ class S3PayloadStore(PayloadStore):
                 return await request()
         except ClientError as error:
             message = f"S3: {error}"
-            if error.response.get("Error", {}).get("Code") == _GONE:
+            code = error.response.get("Error", {}).get("Code")
+            if code == _GONE:
                 raise NotFoundError(message) from error
+            if code == _DENIED:
+                raise PayloadDeniedError(message) from error
             raise BackendUnavailableError(message) from error
-        except (BotoCoreError, TimeoutError) as error:
+        except (BotoCoreError, TransportError, OSError) as error:  # a body that breaks off is aiohttp's own error
             message = f"no answer from S3: {str(error) or f'none within {CALL_DEADLINE}'}"
             raise BackendUnavailableError(message) from error

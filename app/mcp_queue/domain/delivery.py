@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
+from typing import Final
 
 from mcp_queue.domain.errors import DeliverySettledError
 from mcp_queue.domain.task import Task
+
+#: Attributes of a message whose body lies elsewhere, so that its task is known where the body cannot be read.
+TASK_ID: Final = "TaskId"
+REDRIVE_COUNT: Final = "RedriveCount"
+_DIGITS = 7
 
 
 class DeliveryState(Enum):
@@ -30,6 +36,8 @@ class Delivery:
     ``source_queue`` names the queue that the backend's own redrive policy moved the message from.
     ``leased_at`` is the monotonic reading, in seconds, *before* the receive was asked for: a lease counted from it
     never ends later than the backend's. ``attributes`` are what travels beside the body.
+    ``rewritable`` is false for a body that another client made so large that it cannot be sent again as a task, with a
+    count of its attempts: it can only be hidden, and comes back as it was.
     """
 
     queue: str
@@ -44,6 +52,7 @@ class Delivery:
     sent_at: datetime | None = None
     source_queue: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    rewritable: bool = True
     state: DeliveryState = field(default=DeliveryState.HELD, init=False)
     settlement: str | None = field(default=None, init=False)
 
@@ -51,6 +60,21 @@ class Delivery:
     def lost(self) -> bool:
         """Whether the lease ended before the delivery was settled."""
         return self.state is DeliveryState.LOST
+
+    @property
+    def task_id(self) -> str:
+        """The task's id: where its body cannot be read, what the message says beside it, or the message's own id."""
+        if self.task is not None:
+            return self.task.id
+        return self.attributes.get(TASK_ID) or self.message_id
+
+    @property
+    def generation(self) -> int:
+        """How often the task was redriven, as far as the message says it."""
+        if self.task is not None:
+            return self.task.redrive_count
+        text = self.attributes.get(REDRIVE_COUNT, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
 
     @property
     def log_fields(self) -> dict[str, object]:

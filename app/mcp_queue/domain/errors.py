@@ -22,6 +22,7 @@ QueueError
 │   ├── ResourcesExhaustedError
 │   └── BackendUnavailableError
 │       ├── BackendRefusedError
+│       ├── PayloadDeniedError
 │       └── LedgerUnavailableError
 ├── NotSupportedError           this set-up cannot do that
 │   ├── LedgerDisabledError
@@ -184,6 +185,10 @@ class BackendUnavailableError(TryLaterError):
 
 class BackendRefusedError(BackendUnavailableError):
     """The queue backend answers, but cannot use this queue."""
+
+
+class PayloadDeniedError(BackendUnavailableError):
+    """The payload store refuses to return a body: rights are missing, or the body is, which it may not say."""
 
 
 class LedgerUnavailableError(BackendUnavailableError):

@@ -44,7 +44,7 @@ def read_task(delivery: Delivery, spec: QueueSpec, serializer: TaskSerializer, n
     ``now`` stands in for the time of sending where the backend does not know it.
     """
     facts = MessageFacts(
-        message_id=delivery.message_id,
+        message_id=delivery.task_id,
         queue=spec.public_name,
         sent_at=delivery.sent_at or now,
         max_retries=spec.max_retries,

@@ -116,6 +116,7 @@ class QueueTraits:
     Where that is one transaction, a message that the ledger takes for an older one comes from a restored backup.
     ``max_delay``: the longest delay it holds; ``None`` is any, zero none at all.
     ``reports_duplicates``: ``Accepted.duplicate_of`` names the first task where FIFO deduplication drops a second one.
+    ``deduplicates_by_group``: a FIFO deduplication id counts within its group alone.
     ``purge_time``: how long after a purge it may still drop what arrives, and refuses another purge.
     ``full_receive_wait``: a receive that waits for less may return nothing although messages are visible.
     ``moves_all_back``: it moves the messages of a dead-letter queue back by itself, all of them, whatever their source.
@@ -126,6 +127,7 @@ class QueueTraits:
     leaves_stale_copies: bool = False
     max_delay: timedelta | None = None
     reports_duplicates: bool = True
+    deduplicates_by_group: bool = False
     purge_time: timedelta = timedelta(0)
     full_receive_wait: timedelta = timedelta(0)
     moves_all_back: bool = False

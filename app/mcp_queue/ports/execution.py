@@ -14,7 +14,7 @@ class AttemptStart:
 
     task: Task
     attempt: int
-    counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``)
+    counts_itself: bool  #: the message carries the true attempt (``QueueTraits.rewrites``, ``Delivery.rewritable``)
     started_at: datetime
     may_be_stale: bool = True  #: its successor may have been sent (``QueueTraits.leaves_stale_copies``)
 

@@ -44,8 +44,12 @@ class Queues:
 
 
 @contextlib.asynccontextmanager
-async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) -> AsyncIterator[Queues]:
+async def open_queues(
+    settings: Settings, clock: Clock, metrics: CallMetrics, *, delete_linger: timedelta = timedelta(0)
+) -> AsyncIterator[Queues]:
     """Open the backends of the configured queues, and close them at the end.
+
+    At SQS, deletes wait for company for ``delete_linger``; see ``SqsBackend``.
 
     Raises:
         QueueError: a backend cannot be opened.
@@ -71,6 +75,7 @@ async def open_queues(settings: Settings, clock: Clock, metrics: CallMetrics) ->
                 worker_count=settings.workers.count,
                 wait_time=settings.sqs.wait_time,
                 payload_store=await _payload_store(settings, physical, stack),
+                delete_linger=delete_linger,
             )
             await stack.enter_async_context(sqs)
             for warning in sqs.warnings:
@@ -105,7 +110,7 @@ async def _payload_store(
     buckets = {spec.payload_bucket for spec in specs if spec.payload_bucket is not None}
     if not buckets:
         return None
-    # Bodies are ASCII: an escaped character takes six bytes.
+    # A character that SQS refuses, and in bodies of version 0.1 every one beyond ASCII, is an escape of six bytes.
     longest = max(spec.max_task_bytes for spec in specs) * _ESCAPED
     return await stack.enter_async_context(S3PayloadStore(buckets, max_bytes=longest, region=settings.sqs.region))
 

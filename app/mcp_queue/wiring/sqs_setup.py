@@ -8,6 +8,7 @@ from datetime import timedelta
 from mcp_queue.adapters.clock import SystemClock
 from mcp_queue.adapters.sqs.api.client import ClientFactory
 from mcp_queue.adapters.sqs.backend import SqsBackend
+from mcp_queue.adapters.sqs.setup.addresses import region_of
 from mcp_queue.adapters.sqs.setup.apply import AttributeDefaults, Plan, apply_queues
 from mcp_queue.config.settings import Settings
 from mcp_queue.domain.errors import QueueError, QueueSetupError
@@ -31,7 +32,12 @@ async def apply_to_sqs(settings: Settings, *, dry_run: bool) -> Sequence[Plan]:
         raise QueueSetupError("no queue is at SQS: set SQS_QUEUE_URL and SQS_DLQ_URL, or a url in the file")
     defaults = AttributeDefaults(wait_time=settings.sqs.wait_time, kms_key=settings.sqs.kms_key, tags=settings.sqs.tags)
     clients = ClientFactory(
-        region=settings.sqs.region, endpoint_url=settings.sqs.endpoint_url, metrics=_metrics(), clock=SystemClock()
+        region=settings.sqs.region,
+        endpoint_url=settings.sqs.endpoint_url,
+        metrics=_metrics(),
+        clock=SystemClock(),
+        random=random.random,
+        queues_region=region_of(spec.url or "" for spec in specs),
     )
     return await apply_queues(specs, defaults, clients, dry_run=dry_run)
 
@@ -48,6 +54,7 @@ async def sqs_warnings(settings: Settings) -> list[str]:
         metrics=_metrics(),
         region=settings.sqs.region,
         endpoint_url=settings.sqs.endpoint_url,
+        wait_time=settings.sqs.wait_time,
     )
     try:
         async with asyncio.timeout(INSPECTION_TIMEOUT.total_seconds()), backend:

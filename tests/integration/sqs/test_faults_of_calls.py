@@ -47,7 +47,6 @@ async def a_queue(**members: object) -> QueueSpec:
 class TestReceives:
     """Polls that do not end as they should."""
 
-    @pytest.mark.xfail(strict=True, reason="botocore asks once more for a poll whose connection broke")
     async def test_a_poll_that_breaks_is_not_asked_again(self, proxy: FaultProxy) -> None:
         """The second one's message would go to nobody: its caller no longer waits when it comes."""
         spec = await a_queue()
@@ -81,7 +80,6 @@ class TestReceives:
 class TestThrottling:
     """SQS asks for a pause."""
 
-    @pytest.mark.xfail(strict=True, reason="the direct call, botocore and the batcher each try again: 20 requests")
     async def test_a_throttled_send_makes_few_requests(self, proxy: FaultProxy) -> None:
         """One place backs off. More requests are what SQS asked not to get."""
         spec = await a_queue()
@@ -97,7 +95,6 @@ class TestThrottling:
 class TestDeadLetterQueues:
     """A queue that dead letters are read from."""
 
-    @pytest.mark.xfail(strict=True, reason="every third release sends the message anew, which loses where it came from")
     async def test_a_release_never_sends_a_dead_letter_again(self, proxy: FaultProxy) -> None:
         """However often the ledger is away, it stays the message that SQS moved here."""
         async with sqs_client() as sqs:
@@ -118,7 +115,6 @@ class TestAddresses:
     """Queues that are given by ARN or URL."""
 
     @pytest.mark.usefixtures("localstack")
-    @pytest.mark.xfail(strict=True, reason="region and account of an ARN are not looked at")
     async def test_a_queue_of_another_region_is_refused(self) -> None:
         """A queue of the same name in the region of the settings is another queue."""
         spec = await a_queue()

@@ -75,7 +75,6 @@ class TestGateway:
         assert 503 == refused.status
         assert not re.search("arn:aws|assumed-role|111122223333", refused.text), refused.text
 
-    @pytest.mark.xfail(strict=True, reason="every attribute that SQS tells is shown")
     async def test_stats_show_neither_policy_nor_key(self, tmp_path: Path, localstack: LocalStack) -> None:
         """They are the operator's, and name accounts."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, DLQ]) as processes:
@@ -89,7 +88,6 @@ class TestGateway:
             stats = await processes.get("/v1/queues/tasks/stats")
         assert set() == {"Policy", "KmsMasterKeyId"} & stats.body["attributes"].keys()
 
-    @pytest.mark.xfail(strict=True, reason="the ledger claims an id for the whole queue, and SQS for a group alone")
     async def test_a_deduplication_id_counts_within_its_group(self, tmp_path: Path, localstack: LocalStack) -> None:
         """The queues that are created have ``DeduplicationScope`` messageGroup."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, ORDERS, DLQ, ORDERS_DLQ]) as processes:
@@ -128,7 +126,6 @@ class TestConsumer:
             await pause(25)
         assert journal.count("GetQueueAttributes") <= len(queues), journal.by_operation()
 
-    @pytest.mark.xfail(strict=True, reason="each task is sent, received and deleted alone: three requests")
     async def test_a_little_traffic_costs_little(self, tmp_path: Path, localstack: LocalStack) -> None:
         """Twenty tasks a second: deletes wait up to 200 ms for company where a duplicate would do no harm."""
         async with processes_behind_faults(tmp_path, localstack, [TASKS, DLQ]) as processes:
@@ -150,7 +147,6 @@ class TestConsumer:
 class TestApply:
     """``mcp-queue queues apply``."""
 
-    @pytest.mark.xfail(strict=True, reason="the attributes of a new queue are asked for once")
     async def test_a_queue_that_is_not_visible_at_once_is_waited_for(self, localstack: LocalStack) -> None:
         """SQS says for a while that a queue it has created does not exist."""
         prefix = f"t{uuid4().hex[:10]}"

@@ -21,12 +21,6 @@ from tests.support.tools import ROOT
 
 #: What ``make test-aws`` writes.
 ANSWERS = ROOT / "tests" / "aws" / "answers.json"
-#: Codes that are read as the operator's fault today, and are the task's, ours, or a lost lease.
-_UNREAD = {
-    "InvalidParameterValueException": "this code has no meaning yet, so that it counts as missing permissions",
-    "MissingParameter": "this code has no meaning yet, so that it counts as missing permissions",
-    "MissingRequiredParameterException": "this code has no meaning yet, so that it counts as missing permissions",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +28,15 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     use_endpoint(monkeypatch, "http://127.0.0.1:9")
 
 
-def _marks(code: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(strict=True, reason=_UNREAD[code])] if code in _UNREAD else []
-
-
 def call_cells() -> list[object]:
     """Return each recorded answer of a whole call, with and without the header."""
     return [
-        pytest.param(recorded, answer, id=f"{recorded.condition}, {name}", marks=_marks(code))
+        pytest.param(recorded, answer, id=f"{recorded.condition}, {name}")
         for recorded in RECORDED
         if not recorded.handle
-        for name, answer, code in (
-            ("with the header", recorded.error.answer(), recorded.error.code),
-            ("without the header", recorded.error.answer(query_error=False), recorded.error.shape),
+        for name, answer in (
+            ("with the header", recorded.error.answer()),
+            ("without the header", recorded.error.answer(query_error=False)),
         )
     ]
 
@@ -97,7 +87,7 @@ class TestCalls:
 
 def entry_cells(recorded: Recorded) -> list[object]:
     """Return the answer as an entry's, in both spellings."""
-    return [pytest.param(error, id=error.code, marks=_marks(error.code)) for error in recorded.spellings]
+    return [pytest.param(error, id=error.code) for error in recorded.spellings]
 
 
 class TestEntries:

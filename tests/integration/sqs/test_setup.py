@@ -27,7 +27,7 @@ def config(tmp_path: Path, prefix: str) -> Path:
     """Return a configuration of a standard, a FIFO and two dead-letter queues, given by name."""
     path = tmp_path / "queue.yaml"
     queues = [
-        {"name": "tasks", "url": f"{prefix}-tasks", "type": "standard", "visibility_timeout": 45},
+        {"name": "tasks", "url": f"{prefix}-tasks", "type": "standard", "visibility_timeout": 75},
         {"name": "orders", "url": f"{prefix}-orders.fifo", "type": "fifo", "dead_letter_queue": "orders-dlq"},
         {"name": "dlq", "url": f"{prefix}-dlq", "type": "standard"},
         {"name": "orders-dlq", "url": f"{prefix}-orders-dlq.fifo", "type": "fifo"},
@@ -66,7 +66,7 @@ class TestApply:
         assert (0, 4) == (done.exit_code, done.out.count(": created\n")), done.err
         tasks, orders = await attributes_of(f"{prefix}-tasks"), await attributes_of(f"{prefix}-orders.fifo")
         dead_letters = await attributes_of(f"{prefix}-orders-dlq.fifo")
-        assert ("45", "864000", "payments") == (
+        assert ("75", "864000", "payments") == (
             tasks["VisibilityTimeout"],
             tasks["MessageRetentionPeriod"],
             tasks["tag team"],
@@ -96,11 +96,11 @@ class TestApply:
 
         expected = [
             f"tasks ({prefix}-tasks): would be changed",
-            "  VisibilityTimeout  45 -> 60",
+            "  VisibilityTimeout  75 -> 60",
             "  RedrivePolicy      to dlq after 3 receives -> to dlq after 7 receives",
         ]
         assert expected == done.out.splitlines()[:3]
-        assert "45" == (await attributes_of(f"{prefix}-tasks"))["VisibilityTimeout"]
+        assert "75" == (await attributes_of(f"{prefix}-tasks"))["VisibilityTimeout"]
 
     async def test_what_differs_is_corrected(self, localstack: LocalStack, config: Path, prefix: str) -> None:
         """And nothing else is touched: a delay of the queue's own stays."""
@@ -111,7 +111,7 @@ class TestApply:
 
         assert f"tasks ({prefix}-tasks): changed" == done.out.splitlines()[0]
         tasks = await attributes_of(f"{prefix}-tasks")
-        assert ("45", "3", "payments") == (tasks["VisibilityTimeout"], tasks["DelaySeconds"], tasks["tag team"])
+        assert ("75", "3", "payments") == (tasks["VisibilityTimeout"], tasks["DelaySeconds"], tasks["tag team"])
         assert f"{prefix}-dlq" in tasks["RedrivePolicy"]
 
     @pytest.mark.parametrize(

@@ -28,11 +28,13 @@ class SqsLike(InMemoryQueue):
         super().__init__(spec, clock=clock, serializer=JsonTaskSerializer())
         self.answers: list[QueueError | None] = []
         self.sends: list[Task] = []
+        self.by_group = False  #: whether a deduplication id counts within its group alone
 
     @property
     def traits(self) -> QueueTraits:
         """What SQS does by itself."""
-        return replace(TRAITS, max_delay=NOW, rewrites=False) if self.spec.fifo else TRAITS
+        traits = replace(TRAITS, deduplicates_by_group=self.by_group)
+        return replace(traits, max_delay=NOW, rewrites=False) if self.spec.fifo else traits
 
     async def enqueue(self, task: Task) -> Accepted:
         """Answer as the test says."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve
 from mcp_queue.adapters.sqs.standard import StandardQueue
-from mcp_queue.domain.errors import BackendUnavailableError, NotFoundError
+from mcp_queue.domain.errors import BackendUnavailableError, NotFoundError, PayloadDeniedError
 from mcp_queue.domain.formats.serialization import JsonTaskSerializer
 from mcp_queue.domain.queues import QueueSpec
 from mcp_queue.ports import PayloadPointer, PayloadStore
@@ -33,7 +34,7 @@ class MemoryPayloads:
         """Start empty."""
         self.bodies: dict[PayloadPointer, str] = {}
         self.kept: set[PayloadPointer] = set()
-        self.down = False
+        self.down = self.denied = False
         self._numbers = count(1)
 
     async def put(self, bucket: str, body: str, *, keep: bool = False) -> PayloadPointer:
@@ -60,13 +61,16 @@ class MemoryPayloads:
     def _check(self) -> None:
         if self.down:
             raise BackendUnavailableError
+        if self.denied:
+            raise PayloadDeniedError
 
 
 class StrictWorld:
     """Queues of the adapter on a strict SQS and a clock that a test moves."""
 
-    def __init__(self, store: PayloadStore | None = None) -> None:
+    def __init__(self, store: PayloadStore | None = None, *, delete_linger: timedelta = timedelta(0)) -> None:
         """Start with no queue."""
+        self._delete_linger = delete_linger
         self.clock = FakeClock(START)
         self.sqs = StrictSqs(self.clock)
         self.metrics = CountedCalls()
@@ -115,6 +119,7 @@ class StrictWorld:
             clock=self.clock,
             metrics=self.metrics,
             random=lambda: 0.5,
+            delete_linger=self._delete_linger,
         )
 
     async def put(self, name: str, body: str, **entry: Any) -> None:

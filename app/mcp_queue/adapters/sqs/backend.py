@@ -19,6 +19,7 @@ from mcp_queue.adapters.sqs.fifo import FifoQueue
 from mcp_queue.adapters.sqs.moving import SqsMover
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.queue import SqsContext, SqsQueue
+from mcp_queue.adapters.sqs.setup.addresses import region_of
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, resolve, warnings_of
 from mcp_queue.adapters.sqs.standard import StandardQueue
 from mcp_queue.domain.errors import QueueNotFoundError, QueueSetupError
@@ -46,18 +47,30 @@ class SqsBackend:
         worker_count: int = 1,
         wait_time: timedelta = MAX_WAIT,
         payload_store: PayloadStore | None = None,
+        delete_linger: timedelta = timedelta(0),
     ) -> None:
-        """Serve those of ``specs`` that lie at SQS; ``worker_count`` and ``wait_time`` size the pool of the polls."""
+        """Serve those of ``specs`` that lie at SQS; ``worker_count`` and ``wait_time`` size the pool of the polls.
+
+        On standard queues, deletes wait for company for ``delete_linger``: that takes a ledger, which drops duplicates.
+        """
         self._specs = [spec for spec in specs if spec.backend is Backend.SQS and spec.kind is not QueueKind.PRIORITY]
         self._clock = clock
         self._random = random
         self._serializer = serializer
         self._metrics = metrics
-        self._connections = ClientFactory(region=region, endpoint_url=endpoint_url, metrics=metrics, clock=clock)
+        self._connections = ClientFactory(
+            region=region,
+            endpoint_url=endpoint_url,
+            metrics=metrics,
+            clock=clock,
+            random=random,
+            queues_region=region_of(spec.url or "" for spec in self._specs),
+        )
         self._polls = worker_count + len(self._specs)
         self._wait_time = wait_time
         self._store = payload_store
         self._channels: dict[str, Channel] = {}
+        self._delete_linger = delete_linger
         self._queues: dict[str, SqsQueue] = {}
         self._movers: dict[str, SqsMover] = {}
         self.warnings: list[str] = []  #: what is odd about the queues, for the operator
@@ -134,7 +147,15 @@ class SqsBackend:
             raise errors.exceptions[0] from None
         infos = {name: task.result() for name, task in found.items()}
         self._channels = {
-            name: Channel(info, calls, polls, clock=self._clock, metrics=self._metrics, random=self._random)
+            name: Channel(
+                info,
+                calls,
+                polls,
+                clock=self._clock,
+                metrics=self._metrics,
+                random=self._random,
+                delete_linger=timedelta(0) if info.fifo else self._delete_linger,
+            )
             for name, info in infos.items()
         }
         for channel in self._channels.values():
@@ -172,4 +193,5 @@ class SqsBackend:
 
     def _collect_warnings(self, spec: QueueSpec, infos: dict[str, QueueInfo]) -> None:
         if spec.dead_letter_queue is not None:  # dead-letter queues have none themselves, and need no redrive policy
-            self.warnings += warnings_of(spec, infos[spec.name], infos[spec.dead_letter_queue])
+            dead_letters = infos[spec.dead_letter_queue]
+            self.warnings += warnings_of(spec, infos[spec.name], dead_letters, wait=self._wait_time)

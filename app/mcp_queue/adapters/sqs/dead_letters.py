@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing_extensions import override
 
 from mcp_queue.adapters.sqs.api.channel import Channel
-from mcp_queue.adapters.sqs.messages import SqsMessage, raw_dead_letter, task_dead_letter, wire_of
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, raw_dead_letter, task_dead_letter, wire_of
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.stats import COUNTS, counts_of
 from mcp_queue.domain.delivery import DeadLetterMessage, Delivery
-from mcp_queue.domain.errors import TaskTooLargeError
+from mcp_queue.domain.errors import BackendUnavailableError, TaskTooLargeError
 from mcp_queue.domain.formats.serialization import TaskSerializer
 from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.domain.task import Task
 from mcp_queue.ports import DeadLetterSink
 
 
@@ -30,9 +31,9 @@ class DeadLetterWriter(DeadLetterSink):
 
     @override
     async def put(self, delivery: Delivery, dead_letter: DeadLetterMessage) -> None:
-        message = None if dead_letter.task is None else await self._as_task(dead_letter, delivery)
+        message = None if dead_letter.task is None else await self._as_task(dead_letter, dead_letter.task, delivery)
         if message is None:
-            await self._payloads.keep(wire_of(delivery))
+            await self._keep(delivery)
             message = self._as_it_came(dead_letter, delivery)
         await self.channel.send(message)
 
@@ -40,10 +41,17 @@ class DeadLetterWriter(DeadLetterSink):
         """Return the number of dead letters, ``None`` where the queue takes those of several queues."""
         return None if self._shared else sum(counts_of(await self.channel.attributes(*COUNTS)))
 
-    async def _as_task(self, dead_letter: DeadLetterMessage, delivery: Delivery) -> SqsMessage | None:
+    async def _keep(self, delivery: Delivery) -> None:
+        try:
+            await self._payloads.keep(wire_of(delivery))
+        except BackendUnavailableError:
+            if not isinstance(delivery, SqsDelivery) or not delivery.unread:
+                raise
+
+    async def _as_task(self, dead_letter: DeadLetterMessage, task: Task, delivery: Delivery) -> SqsMessage | None:
         message = task_dead_letter(dead_letter, delivery, self._serializer, self._spec)
         try:
-            return await self._payloads.fit(message, self.channel.info.max_message_bytes, keep=True)
+            return await self._payloads.fit(message, task, self.channel.info.max_message_bytes, keep=True)
         except TaskTooLargeError:
             return None
 

@@ -39,6 +39,10 @@ class FifoQueue(SqsQueue):
         await self._hide(delivery, delay)
 
     @override
+    def _rewritable(self, delivery: SqsDelivery) -> bool:
+        return False
+
+    @override
     def _message(self, task: Task) -> SqsMessage:
         if task.scheduled_for is not None and task.scheduled_for - self._context.clock.now() > _NOW:
             raise DelayNotSupportedError("a FIFO queue at SQS holds no task back: that takes the ledger")

@@ -48,8 +48,7 @@ class SqsMessage:
     @cached_property
     def size(self) -> int:
         """Bytes that SQS counts: the body, and name, type and value of each attribute."""
-        body = len(self.body) if self.body.isascii() else len(self.body.encode())
-        return body + sum(_attribute_size(name, value) for name, value in self.attributes.items())
+        return utf8_length(self.body) + sum(_attribute_size(name, value) for name, value in self.attributes.items())
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -57,11 +56,13 @@ class SqsDelivery(Delivery):
     """A delivery with what is needed to send its message again unchanged.
 
     ``wire`` is the message as it was received (its body may be a pointer to the true one). ``moved`` is true once its
-    successor was sent, so that a second try of settling it sends nothing twice.
+    successor was sent, so that a second try of settling it sends nothing twice. ``unread`` is true where the true body
+    could not be fetched for so long that it is no longer waited for.
     """
 
     wire: SqsMessage
     moved: bool = False
+    unread: bool = False
 
 
 def own(delivery: Delivery) -> SqsDelivery:
@@ -74,7 +75,7 @@ def wire_of(delivery: Delivery) -> SqsMessage:
     """Return the message of ``delivery`` as it was received, or as SQS takes it where it comes from elsewhere."""
     if isinstance(delivery, SqsDelivery):
         return delivery.wire
-    attributes = {name: _text(value) for name, value in delivery.attributes.items() if limits.acceptable(value)}
+    attributes = {name: text(value) for name, value in delivery.attributes.items() if limits.acceptable(value)}
     return SqsMessage(body=delivery.body, attributes=attributes)
 
 
@@ -108,7 +109,7 @@ def raw_dead_letter(dead_letter: DeadLetterMessage, delivery: Delivery, spec: Qu
     """
     wire, reason = wire_of(delivery), limits.clean(dead_letter.reason) or "unknown"
     written = failure_notes(reason, dead_letter.failed_at, dead_letter.original_queue)
-    notes = {name: _text(value) for name, value in written.items()}
+    notes = {name: text(value) for name, value in written.items()}
     kept = [(name, _sendable(value)) for name, value in wire.attributes.items() if name not in notes]
     attributes = {**dict(kept[: limits.MAX_ATTRIBUTES - len(notes)]), **notes}
     return SqsMessage(
@@ -145,16 +146,22 @@ def resent(delivery: SqsDelivery) -> SqsMessage:
 
 
 def _attributes(task: Task) -> dict[str, Attribute]:
-    attributes: dict[str, Attribute] = {"Priority": {"DataType": "Number", "StringValue": str(task.priority)}}
+    attributes: dict[str, Attribute] = {"Priority": number(task.priority)}
     if limits.acceptable(task.type):
-        attributes["Type"] = _text(task.type)
+        attributes["Type"] = text(task.type)
     if task.traceparent is not None and trace_id_of(task.traceparent) is not None:
-        attributes[TRACEPARENT] = _text(task.traceparent)
+        attributes[TRACEPARENT] = text(task.traceparent)
     return attributes
 
 
-def _text(value: str) -> Attribute:
+def text(value: str) -> Attribute:
+    """Return an attribute of text."""
     return {"DataType": "String", "StringValue": value}
+
+
+def number(value: int) -> Attribute:
+    """Return an attribute that is a number."""
+    return {"DataType": "Number", "StringValue": str(value)}
 
 
 def _dead_letter_group(spec: QueueSpec, group: str | None) -> str | None:
@@ -168,9 +175,14 @@ def _sendable(value: Attribute) -> Attribute:
     return {**value, "BinaryValue": base64.b64decode(binary)} if isinstance(binary, str) else value
 
 
+def utf8_length(value: str) -> int:
+    """Return the bytes of ``value`` in UTF-8."""
+    return len(value) if value.isascii() else len(value.encode())
+
+
 def _attribute_size(name: str, value: Attribute) -> int:
     content = value.get("StringValue") or value.get("BinaryValue") or b""
-    size = len(content.encode()) if isinstance(content, str) and not content.isascii() else len(content)
+    size = utf8_length(content) if isinstance(content, str) else len(content)
     return len(name) + len(value["DataType"]) + size
 
 

@@ -7,9 +7,12 @@ way round.
 from dataclasses import replace
 from typing import Final
 
-from mcp_queue.adapters.sqs.messages import SqsMessage
+from mcp_queue.adapters.sqs.api import limits
+from mcp_queue.adapters.sqs.messages import SqsMessage, number, text
+from mcp_queue.domain.delivery import REDRIVE_COUNT, TASK_ID
 from mcp_queue.domain.errors import InvalidTaskError, MalformedJsonError, NotFoundError, TaskTooLargeError
 from mcp_queue.domain.formats.strict_json import dumps, loads
+from mcp_queue.domain.task import Task
 from mcp_queue.ports import PayloadPointer, PayloadStore
 
 SIZE_ATTRIBUTE: Final = "ExtendedPayloadSize"
@@ -30,8 +33,15 @@ class Payloads:
         self._store = store
         self._bucket = bucket
 
-    async def fit(self, message: SqsMessage, limit: int, *, keep: bool = False) -> SqsMessage:
-        """Return ``message`` in at most ``limit`` bytes; ``keep``: its body must outlive the store's usual time.
+    @property
+    def stores(self) -> bool:
+        """Whether a body of any size fits."""
+        return self._store is not None and self._bucket is not None
+
+    async def fit(self, message: SqsMessage, task: Task, limit: int, *, keep: bool = False) -> SqsMessage:
+        """Return the message of ``task`` in at most ``limit`` bytes.
+
+        ``keep``: its body must outlive the store's usual time.
 
         Raises:
             TaskTooLargeError: it is larger, and there is no bucket.
@@ -44,8 +54,12 @@ class Payloads:
         if self._store is None or self._bucket is None:
             raise TaskTooLargeError(limit, size)
         pointer = await self._store.put(self._bucket, message.body, keep=keep)
-        length = {"DataType": "Number", "StringValue": str(len(message.body.encode()))}
-        return replace(message, body=_written(pointer), attributes={**message.attributes, SIZE_ATTRIBUTE: length})
+        beside = {SIZE_ATTRIBUTE: number(len(message.body.encode()))}
+        if limits.acceptable(task.id):
+            beside[TASK_ID] = text(task.id)
+        if task.redrive_count:
+            beside[REDRIVE_COUNT] = number(task.redrive_count)
+        return replace(message, body=_written(pointer), attributes={**message.attributes, **beside})
 
     @staticmethod
     def stored(message: SqsMessage) -> bool:

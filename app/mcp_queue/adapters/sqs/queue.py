@@ -4,7 +4,7 @@ import abc
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,10 +15,10 @@ from mcp_queue.adapters.sqs.api.channel import Channel
 from mcp_queue.adapters.sqs.api.errors import UnansweredError
 from mcp_queue.adapters.sqs.cloudwatch import CloudWatchAges
 from mcp_queue.adapters.sqs.dead_letters import DeadLetterWriter
-from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own
+from mcp_queue.adapters.sqs.messages import SqsDelivery, SqsMessage, own, utf8_length
 from mcp_queue.adapters.sqs.payloads import Payloads
 from mcp_queue.adapters.sqs.receiving import SqsReceiver
-from mcp_queue.adapters.sqs.stats import ObservedAge, counts_of
+from mcp_queue.adapters.sqs.stats import SHOWN, ObservedAge, counts_of
 from mcp_queue.domain.delivery import Accepted, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import (
     BackendRefusedError,
@@ -85,7 +85,11 @@ class SqsQueue(Queue):
     @property
     @override
     def traits(self) -> QueueTraits:
-        return limits.TRAITS
+        info = self._channel.info
+        return replace(
+            limits.TRAITS,
+            deduplicates_by_group=info.deduplicates_by_group,
+        )
 
     @override
     async def enqueue(self, task: Task) -> Accepted:
@@ -101,12 +105,15 @@ class SqsQueue(Queue):
     async def receive(self, limit: int, wait: timedelta) -> list[Delivery]:
         deliveries = await self._receiver.receive(limit, wait)
         self._observed_age.observe(deliveries)
+        for delivery in deliveries:
+            delivery.rewritable = self._rewritable(delivery)
         return list(deliveries)
 
     @override
     def stop_waiting(self) -> None:
         # A poll that is given up hides the messages it was about to bring until their lease ends, so it goes on.
-        return
+        self._receiver.stop_waiting()
+        self._channel.hurry()
 
     @override
     async def complete(self, delivery: Delivery) -> None:
@@ -143,7 +150,7 @@ class SqsQueue(Queue):
             delayed_messages=delayed,
             oldest_message_age=await self._oldest_age() if waiting else None,
             dead_letters=None if self._dead_letters is None else await self._dead_letters.count(),
-            attributes=attributes,
+            attributes={name: value for name, value in attributes.items() if name in SHOWN},
         )
 
     @override
@@ -177,6 +184,10 @@ class SqsQueue(Queue):
         """Give a message back unread, to be received again after ``delay``."""
 
     @abc.abstractmethod
+    def _rewritable(self, delivery: SqsDelivery) -> bool:
+        """Return whether the message can be sent again as the task that it is."""
+
+    @abc.abstractmethod
     def _message(self, task: Task) -> SqsMessage:
         """Return the message of a task that is enqueued.
 
@@ -189,12 +200,12 @@ class SqsQueue(Queue):
         if task.group is not None and limits.valid_id(task.group) is None:
             raise refused("group", "SQS takes groups of 1 to 128 letters, digits and punctuation marks of ASCII")
         message = self._message(task)
-        size = len(message.body)
+        size = utf8_length(message.body)
         if size > self._spec.max_task_bytes and not task.redrive_count:
             raise TaskTooLargeError(self._spec.max_task_bytes, size)
         # A redriven task was taken before, and has grown by its count: it may use some of what was kept free.
         room = limits.RESERVE_BYTES // 2 if task.redrive_count else 0
-        return await self._payloads.fit(message, self._largest + room)
+        return await self._payloads.fit(message, task, self._largest + room)
 
     async def _send(self, message: SqsMessage) -> Accepted:
         return Accepted(message_id=await self._channel.send(message))

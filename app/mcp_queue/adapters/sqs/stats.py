@@ -14,6 +14,24 @@ COUNTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
+#: The attributes that stats show. Others name accounts, roles and keys, as the policy does.
+SHOWN: Final = frozenset(
+    {
+        *COUNTS,
+        "ContentBasedDeduplication",
+        "CreatedTimestamp",
+        "DeduplicationScope",
+        "DelaySeconds",
+        "FifoQueue",
+        "FifoThroughputLimit",
+        "LastModifiedTimestamp",
+        "MaximumMessageSize",
+        "MessageRetentionPeriod",
+        "ReceiveMessageWaitTimeSeconds",
+        "SqsManagedSseEnabled",
+        "VisibilityTimeout",
+    }
+)
 #: How long an age that was observed at a receive stays valid.
 _AGE_KEPT = timedelta(seconds=60)
 

@@ -77,8 +77,8 @@ def dead_letter_of(delivery: Delivery, queue: str, now: datetime) -> DeadLetter:
     """Return a received message of a dead-letter queue as a dead letter of ``queue``, whichever program sent it."""
     task, notes = delivery.task, read_notes(delivery)
     return DeadLetter(
-        task_id=delivery.message_id if task is None else task.id,
-        redrive_count=0 if task is None else task.redrive_count,
+        task_id=delivery.task_id,
+        redrive_count=delivery.generation,
         queue=queue,
         failure_reason=cut_reason(notes.get("failure_reason") or _reason(delivery)),
         failed_at=_failed_at(notes) or now,

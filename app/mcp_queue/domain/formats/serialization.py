@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from mcp_queue.domain.errors import InvalidTaskError, MalformedJsonError
 from mcp_queue.domain.formats.durations import in_seconds
-from mcp_queue.domain.formats.strict_json import dumps, loads
+from mcp_queue.domain.formats.strict_json import dumps_compactly, loads
 from mcp_queue.domain.task import JsonValue, Task
 
 
@@ -40,7 +40,7 @@ class TaskSerializer(Protocol):
 
 
 class JsonTaskSerializer:
-    """ASCII JSON with the members of the task; members without a value are left out."""
+    """JSON with the members of the task; members without a value are left out."""
 
     def dumps(self, task: Task) -> str:
         """Return one JSON object; members that this version does not know follow at its end."""
@@ -71,7 +71,7 @@ class JsonTaskSerializer:
             members["redrive_count"] = task.redrive_count
         if task.extra:
             members.update(task.extra)
-        return dumps(members)
+        return dumps_compactly(members)
 
     def loads(self, body: str, facts: MessageFacts) -> Task:
         """Read one JSON object; of a foreign one only ``type`` is required."""

@@ -212,7 +212,7 @@ class LedgerSubmission(Submission):
         kind, spec = ClaimKind.DEDUPLICATION, queue.spec
         try:
             outcomes = await self._claims.claim(
-                [_request(spec, kind, entry.task.deduplication_id or "", entry.task) for entry in asked]
+                [_request(spec, kind, _deduplication_key(queue, entry.task), entry.task) for entry in asked]
             )
         except LedgerUnavailableError:
             return  # the queue alone knows, then
@@ -279,6 +279,12 @@ def _claims_deduplication(queue: ProducerQueue, task: Task) -> bool:
     return explicit and not _leaf(queue, task).traits.reports_duplicates
 
 
+def _deduplication_key(queue: ProducerQueue, task: Task) -> str:
+    """Return what the queue tells tasks apart by. A group holds no space, so that keys of two groups never meet."""
+    leaf, explicit = _leaf(queue, task), task.deduplication_id or ""
+    return f"{leaf.spec.group_of(task.group)} {explicit}" if leaf.traits.deduplicates_by_group else explicit
+
+
 def _decided(entry: _Entry) -> Enqueued | Replayed | QueueError:
     assert entry.verdict is not None, "every entry was claimed, held or sent"
     return entry.verdict
@@ -313,5 +319,5 @@ def _leaf(queue: ProducerQueue, task: Task) -> Queue:
 
 def too_large(queue: ProducerQueue, task: Task) -> TaskTooLargeError | None:
     """Return why ``queue`` would refuse a task that is sent later: better now than then."""
-    size, limit = len(JsonTaskSerializer().dumps(task)), _leaf(queue, task).spec.max_task_bytes
+    size, limit = len(JsonTaskSerializer().dumps(task).encode()), _leaf(queue, task).spec.max_task_bytes
     return TaskTooLargeError(limit, size) if size > limit else None

@@ -64,6 +64,11 @@ class Attempt:
         """The delivery that is settled when the attempt has ended."""
         return self.received.delivery
 
+    @property
+    def counts_itself(self) -> bool:
+        """Whether the message of the next attempt says which one it is; otherwise the ledger counts."""
+        return self.queue.traits.rewrites and self.delivery.rewritable
+
 
 class Admitter:
     """Asks ``log`` which deliveries may run, and as which attempt.
@@ -115,7 +120,7 @@ def start_of(attempt: Attempt) -> AttemptStart:
     return AttemptStart(
         task=attempt.task,
         attempt=attempt.number,
-        counts_itself=attempt.queue.traits.rewrites,
+        counts_itself=attempt.counts_itself,
         started_at=attempt.started_at,
         may_be_stale=attempt.queue.traits.leaves_stale_copies,
     )

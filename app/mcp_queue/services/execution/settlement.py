@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from mcp_queue.domain.delivery import DeadLetterMessage, Delivery, Requeued
+from mcp_queue.domain.delivery import TASK_ID, DeadLetterMessage, Delivery, Requeued
 from mcp_queue.domain.errors import TaskFailedError
 from mcp_queue.domain.execution.retry import (
     Retry,
@@ -108,7 +108,7 @@ class Settlement:
         requeued = await self._requeue(attempt.received, "retry", retry, postpone)
         if not postponed:
             # A message that carries the count and was only hidden comes back as the same attempt.
-            hidden = requeued is Requeued.HIDDEN and not attempt.queue.traits.rewrites
+            hidden = requeued is Requeued.HIDDEN and not attempt.counts_itself
             await end(confirmed=requeued is Requeued.REWRITTEN or hidden)
 
     async def dead_letter(self, attempt: Attempt, reason: str, *, response_status: int | None = None) -> bool:
@@ -142,7 +142,10 @@ class Settlement:
         confirmation = await self.confirmer.settle(
             queue, delivery, "dead_letter", lambda: queue.dead_letter(delivery, dead_letter)
         )
-        return confirmation is Confirmation.CONFIRMED
+        confirmed = confirmation is Confirmation.CONFIRMED
+        if confirmed and TASK_ID in delivery.attributes:
+            await self._log.record(_unread(delivery, dead_letter))
+        return confirmed
 
     async def end(
         self, attempt: Attempt, status: TaskStatus, reason: str, *, response_status: int | None = None
@@ -261,3 +264,23 @@ class Settlement:
                 redelivered=delivery.receive_count > 1,
             )
         )
+
+
+def _unread(delivery: Delivery, dead_letter: DeadLetterMessage) -> AttemptRecord:
+    """Return how a task ended whose id is known, but not its body."""
+    task = Task(
+        id=delivery.task_id,
+        type=delivery.attributes.get("Type", "unreadable"),
+        queue=delivery.queue,
+        created_at=delivery.sent_at or dead_letter.failed_at,
+        redrive_count=delivery.generation,
+    )
+    return AttemptRecord(
+        task=task,
+        queue=delivery.queue,
+        attempt=0,
+        status=TaskStatus.DEAD_LETTERED,
+        started_at=dead_letter.failed_at,
+        duration=timedelta(0),
+        error=dead_letter.reason,
+    )

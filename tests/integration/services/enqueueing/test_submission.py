@@ -292,6 +292,18 @@ async def test_explicit_deduplication_id_is_claimed_before_the_send(submission: 
     assert [first.id] == task_ids(orders.sends)
 
 
+async def test_a_deduplication_id_counts_within_its_group_where_the_queue_says_so(
+    submission: Submission, orders: SqsLike
+) -> None:
+    """SQS does so with the scope messageGroup, and would run both."""
+    orders.by_group = True
+    tasks = [order(group="a"), order(group="b"), order(group="a")]
+    outcomes = [await submission.submit(orders, task, None) for task in tasks]
+    deduplicated = [outcome.deduplicated for outcome in outcomes if isinstance(outcome, Enqueued)]
+    assert [False, False, True] == deduplicated
+    assert [tasks[0].id, tasks[1].id] == task_ids(orders.sends)
+
+
 async def test_deduplication_ends_after_five_minutes(
     harness: LedgerHarness, submission: Submission, orders: SqsLike
 ) -> None:

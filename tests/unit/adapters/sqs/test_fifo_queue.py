@@ -164,6 +164,12 @@ class TestReceiving:
         assert head.message_id == again.message_id
         assert not queue.traits.rewrites
 
+    @pytest.mark.parametrize("scope", ["queue", "messageGroup"])
+    async def test_a_queue_says_how_far_a_deduplication_id_counts(self, scope: str) -> None:
+        """It is an attribute at SQS."""
+        queue = await StrictWorld().queue("work.fifo", dlq="dlq.fifo", attributes={"DeduplicationScope": scope})
+        assert (scope == "messageGroup") is queue.traits.deduplicates_by_group
+
     async def test_a_wait_is_cut_at_what_is_left_of_twelve_hours(self) -> None:
         """SQS would refuse more; the message comes back early instead."""
         world = StrictWorld()

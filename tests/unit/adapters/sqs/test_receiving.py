@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from mcp_queue.domain.delivery import DeadLetterMessage
 from mcp_queue.domain.execution.retry import dead_letter_message
 from tests.support.clock import MINUTE, NOW, SECOND, START
 from tests.support.sqs.strict_queues import MemoryPayloads, StrictWorld
+from tests.support.sqs.strict_server import client_error
 from tests.support.tasks import a_task
 
 POINTER_SIZE = {"ExtendedPayloadSize": {"DataType": "Number", "StringValue": "5"}}
@@ -185,6 +187,58 @@ class TestStoredBodies:
         assert delivery.task is not None
         assert (1, "large") == (delivery.receive_count, delivery.task.id)
 
+    async def test_messages_whose_giving_back_fails_cost_their_neighbours_nothing(self) -> None:
+        """What is ready is delivered; the others come back when their lease ends."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue_batch([a_task("large", payload="x" * 2_000_000), a_task("small")])
+        store.down = True
+        world.sqs.fail("ChangeMessageVisibilityBatch", client_error("AccessDenied", status=403))
+        (delivery,) = await queue.receive(10, NOW)
+        assert delivery.task is not None
+        assert "small" == delivery.task.id
+
+    async def test_an_unforeseen_error_of_the_store_costs_neighbours_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A message that was received and is returned by nobody stays hidden, and uses up a receive."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue_batch([a_task("large", payload="x" * 2_000_000), a_task("small")])
+
+        async def fail(_: object) -> str:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(store, "get", fail)
+        (delivery,) = await queue.receive(10, NOW)
+        assert delivery.task is not None
+        assert "small" == delivery.task.id
+
+    @pytest.mark.parametrize(
+        ("denied", "waited"), [(True, 5 * MINUTE), (False, 60 * MINUTE)], ids=["refused", "not answered"]
+    )
+    async def test_a_body_is_not_waited_for_without_end(self, *, denied: bool, waited: timedelta) -> None:
+        """Its message is poison then, which says whose task it is, and reaches the dead-letter queue."""
+        store = MemoryPayloads()
+        world = StrictWorld(store)
+        queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+        await queue.enqueue(a_task("large", payload="x" * 2_000_000, redrive_count=2))
+        store.down, store.denied = not denied, denied
+        began = world.clock.monotonic()
+        while not (deliveries := await queue.receive(1, NOW)):
+            await world.clock.advance(PAYLOAD_PAUSE)
+        assert waited <= timedelta(seconds=world.clock.monotonic() - began) <= waited + PAYLOAD_PAUSE
+        (delivery,) = deliveries
+        assert delivery.poison is not None
+        assert "could not be fetched" in delivery.poison
+        assert ("large", 2) == (delivery.task_id, delivery.generation)
+        dead_letter = DeadLetterMessage(task=None, reason="gone", failed_at=START, original_queue="work")
+        await queue.dead_letter(delivery, dead_letter)
+        assert 1 == len(world.sqs.bodies("dlq"))
+        assert "large" == world.sqs.queues["dlq"].messages[0].entry["MessageAttributes"]["TaskId"]["StringValue"]
+
     async def test_nothing_of_a_fifo_group_overtakes_a_body_that_is_not_there(self) -> None:
         """What was received behind it is given back; other groups go on."""
         store = MemoryPayloads()
@@ -228,6 +282,16 @@ class TestStoredBodies:
         )
         assert {where} == store.kept
         assert [pointer(where.bucket, where.key)] == world.sqs.bodies("dlq")
+
+
+@pytest.mark.parametrize(("lease", "wait"), [(5, 2), (30, 10), (60, 20), (300, 20)])
+async def test_a_poll_lasts_at_most_a_third_of_the_lease(lease: int, wait: int) -> None:
+    """The lease counts from before the poll: what a longer one brings at its end would be lost on arrival."""
+    world = StrictWorld()
+    queue = await world.queue(visibility_timeout=lease * SECOND)
+    await queue.enqueue(a_task("t-1"))
+    await queue.receive(1, 20 * SECOND)
+    assert [wait] == [request["WaitTimeSeconds"] for request in world.sqs.made("ReceiveMessage")]
 
 
 async def test_a_message_that_sqs_moved_names_its_source() -> None:

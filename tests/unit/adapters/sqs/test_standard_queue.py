@@ -361,7 +361,7 @@ class TestDeadLetters:
         queue = await world.queue(
             attributes={"MaximumMessageSize": "2000"}, dlq_attributes={"MaximumMessageSize": "2000"}
         )
-        body = json.dumps({"type": "echo", "payload": "ä" * 800}, ensure_ascii=False)
+        body = json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False)
         await world.put("work", body)
         delivery = await take(queue)
         assert delivery.task is not None
@@ -420,6 +420,14 @@ class TestOperators:
         )
         assert "30" == stats.attributes["VisibilityTimeout"]
 
+    async def test_stats_name_no_account_role_or_key(self) -> None:
+        """They go to every client that may read the queue."""
+        world = StrictWorld()
+        private = {"Policy": "{}", "KmsMasterKeyId": "alias/tasks", "RedriveAllowPolicy": "{}"}
+        queue = await world.queue(attributes=private)
+        shown = (await queue.stats()).attributes
+        assert set() == {*private, "QueueArn"} & shown.keys()
+
     async def test_the_age_is_that_of_what_was_received_last(self) -> None:
         """And unknown when that is long ago, or nothing waits."""
         world = StrictWorld()
@@ -473,3 +481,53 @@ async def test_a_task_is_read_back_as_it_was_sent() -> None:
     task: Task = a_task("t-1", payload={"ä": ["\u0000", 1.5]}, priority=3, group="g", extra={"x": None})
     await queue.enqueue(task)
     assert task == (await take(queue)).task
+
+
+async def test_a_dead_letter_that_sqs_moved_is_never_sent_again() -> None:
+    """However often it is released, it says which queue it came from."""
+    world = StrictWorld()
+    queue = await world.queue("dlq", dlq=None)
+    await queue.enqueue(a_task("t-1"))
+    world.sqs.queues["dlq"].messages[-1].source = "arn:aws:sqs:us-east-1:111122223333:tasks"
+    for _ in range(5):
+        delivery = await take(queue)
+        assert "tasks" == delivery.source_queue
+        await queue.release(delivery)
+    assert 1 == len(sent(world))
+
+
+class TestDeletesThatWaitForCompany:
+    """Where a ledger drops duplicates."""
+
+    async def test_a_completion_returns_before_its_message_is_deleted(self) -> None:
+        """The slot is free at once; closing deletes what waits."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue_batch([a_task("a"), a_task("b")])
+        for delivery in await queue.receive(10, NOW):
+            await queue.complete(delivery)
+        assert [] == world.sqs.made("DeleteMessageBatch")
+        await queue._channel.aclose()
+        (request,) = world.sqs.made("DeleteMessageBatch")
+        assert 2 == len(request["Entries"])
+        assert [] == world.sqs.bodies("work")
+
+    async def test_a_process_that_ends_lets_nothing_wait(self) -> None:
+        """What it leaves behind would come again."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue(a_task("a"))
+        await queue.complete(await take(queue))
+        queue.stop_waiting()
+        await queue._channel.aclose()
+        assert [] == world.sqs.bodies("work")
+
+    async def test_a_delete_that_fails_is_told_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its message comes again, and the ledger drops it."""
+        world = StrictWorld(delete_linger=MINUTE)
+        queue = await world.queue()
+        await queue.enqueue(a_task("a"))
+        await queue.complete(await take(queue))
+        world.sqs.fail("DeleteMessageBatch", client_error("AccessDenied", status=403))
+        await queue._channel.aclose()
+        assert "a message that is done comes again" in caplog.text

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from mcp_queue.domain.dead_letters.reading import dead_letter_of
 from mcp_queue.domain.delivery import DeliveryState
 from mcp_queue.domain.errors import RetryableError
 from mcp_queue.domain.execution.retry import RetryPolicy
@@ -18,7 +19,8 @@ from mcp_queue.testing import FakeClock, InMemoryQueue
 from tests.support.clock import NOW, SECOND
 from tests.support.consumer import RecordingLog
 from tests.support.metrics import CountingMetrics
-from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.sqs.client import sqs_spec
+from tests.support.sqs.strict_queues import MemoryPayloads, StrictWorld
 from tests.support.tasks import a_task, standard
 
 
@@ -84,8 +86,8 @@ async def test_a_delivery_whose_lease_is_lost_is_left_alone_silently(queue: InMe
     assert 1 == (await queue.stats()).inflight_messages
 
 
-async def test_a_retry_that_could_only_be_hidden_is_not_recorded_as_confirmed() -> None:
-    """The same body comes back: taken for a copy whose successor was sent, it would be deleted unrun."""
+async def test_a_retry_that_could_only_be_hidden_runs_as_the_next_attempt() -> None:
+    """The same body comes back, and the ledger counts: taken for a stale copy, it would be deleted unrun."""
     world = StrictWorld()
     queue = await world.queue(attributes={"MaximumMessageSize": "2000"})
     await world.put("work", json.dumps({"type": "echo", "payload": "ä" * 900}, ensure_ascii=False))
@@ -96,7 +98,27 @@ async def test_a_retry_that_could_only_be_hidden_is_not_recorded_as_confirmed() 
     assert not await settling.settlement.fail(attempt, RetryableError("not now", delay=10 * SECOND))
 
     (record,) = settling.log.records
-    assert (TaskStatus.RETRYING, 1, False) == (record.status, record.attempt, record.confirmed)
+    assert (TaskStatus.RETRYING, 1, True) == (record.status, record.attempt, record.confirmed)
     await world.clock.advance(10 * SECOND)
     (again,) = await queue.receive(1, NOW)
     assert delivery.message_id == again.message_id
+    assert 2 == (await settling.admitted(Received(queue, again))).number
+
+
+async def test_a_task_whose_body_cannot_be_fetched_ends_as_a_dead_letter() -> None:
+    """Its message says whose it is; the dead letter bears the same id."""
+    store = MemoryPayloads()
+    world = StrictWorld(store)
+    queue = await world.queue(payload_bucket="bucket", max_task_bytes=10_000_000)
+    await queue.enqueue(a_task("t-1", payload="x" * 2_000_000))
+    store.bodies.clear()
+    (delivery,) = await queue.receive(1, NOW)
+    settling = Settling(world.clock)
+
+    assert await settling.settlement.dead_letter_raw(Received(queue, delivery), "its body is gone")
+
+    (record,) = settling.log.records
+    assert ("t-1", TaskStatus.DEAD_LETTERED) == (record.task.id, record.status)
+    dlq = await world.open(sqs_spec("dlq", "https://sqs.us-east-1.amazonaws.com/111122223333/dlq"), None)
+    (stored,) = await dlq.receive(1, NOW)
+    assert "t-1" == dead_letter_of(stored, "tasks", world.clock.now()).task_id

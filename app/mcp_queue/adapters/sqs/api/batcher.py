@@ -29,6 +29,7 @@ class BatchLimits:
 
     ``partial_calls``: while this many calls are under way, only full batches start. A lower number sends the first
     entries of an idle queue alone; a higher one spreads the entries of a busy queue over many small calls.
+    ``linger``: how long the first entry of an idle queue waits for others.
     ``budget``: the longest that an entry waits for its answer, tries included. ``tries`` counts the first one.
     """
 
@@ -36,6 +37,7 @@ class BatchLimits:
     size: int = MAX_MESSAGE_BYTES
     calls: int = 16
     partial_calls: int = 2
+    linger: timedelta = timedelta(0)
     waiting: int = 10_000
     waiting_size: int = 64 * MAX_MESSAGE_BYTES
     budget: timedelta = timedelta(seconds=20)
@@ -58,6 +60,9 @@ class Batcher(Generic[Entry, Answer]):
 
     Entries of one group are sent in order, one call at a time; entries without a group have no order. An entry that SQS
     throttled is tried again, unless a later one of its group was accepted: that would change their order.
+
+    While SQS throttles, one call at a time tries whether it still does, and the number of calls under way is halved
+    each time that it does. Every accepted call raises it again a little (additive increase, multiplicative decrease).
     """
 
     def __init__(
@@ -78,7 +83,11 @@ class Batcher(Generic[Entry, Answer]):
         self._count = 0
         self._size = 0
         self._calls: set[asyncio.Task[None]] = set()
+        self._allowed = float(limits.calls)
+        self._trying_again = asyncio.Lock()
         self._scheduled = False
+        self._linger = limits.linger.total_seconds()
+        self._due = 0.0  # on the loop's clock: when what waits may go in a call that is not full
         self._closed = False
 
     async def submit(self, entry: Entry, *, size: int = 0, group: Hashable = None) -> Answer:
@@ -102,6 +111,11 @@ class Batcher(Generic[Entry, Answer]):
         finally:
             patience.cancel()
 
+    def hurry(self) -> None:
+        """Let nothing linger, from now on."""
+        self._linger = self._due = 0.0
+        self._start()
+
     async def aclose(self) -> None:
         """Refuse what waits, and return when the calls under way have ended."""
         self._closed = True
@@ -122,24 +136,38 @@ class Batcher(Generic[Entry, Answer]):
         group.waiting.append(pending)
         self._count += 1
         self._size += size
-        if not self._scheduled:
+        if self._linger:
+            self._wait_for_company()
+        elif not self._scheduled:
             # At the end of this turn of the loop, so that everything submitted in it goes in one call.
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
         return pending
+
+    def _wait_for_company(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._count == 1:
+            self._due = loop.time() + self._linger
+            loop.call_at(self._due, self._start)
+        elif self._fills_a_batch():
+            self._start()
 
     def _give_up(self, pending: _Pending[Entry, Answer]) -> None:
         pending.fail(UnansweredError(f"SQS gave no answer within {self._limits.budget}"))
 
     def _start(self) -> None:
         self._scheduled = False
-        while self._ready and len(self._calls) < self._limits.calls:
-            if len(self._calls) >= self._limits.partial_calls and not self._fills_a_batch():
+        while self._ready and len(self._calls) < self._allowed:
+            if not self._may_be_partial() and not self._fills_a_batch():
                 return
             if batch := self._take():
                 call = asyncio.get_running_loop().create_task(self._run(batch))
                 self._calls.add(call)
                 call.add_done_callback(self._ended)
+
+    def _may_be_partial(self) -> bool:
+        few = len(self._calls) < self._limits.partial_calls
+        return few and (not self._linger or asyncio.get_running_loop().time() >= self._due)
 
     def _fills_a_batch(self) -> bool:
         count = size = 0
@@ -185,17 +213,27 @@ class Batcher(Generic[Entry, Answer]):
     async def _run(self, batch: list[_Pending[Entry, Answer]]) -> None:
         left = batch
         try:
-            for attempt in range(self._limits.tries):
-                last = attempt == self._limits.tries - 1
-                left = _settle(left, await self._answers(left), last=last)
+            left = await self._attempt(batch, last=self._limits.tries == 1)
+            for attempt in range(1, self._limits.tries):
                 if not left:
                     break
-                await self._clock.sleep(_BACKOFF.delay(attempt, self._random()).total_seconds())
-                left = [pending for pending in left if not pending.answer.done()]
+                async with self._trying_again:
+                    await self._clock.sleep(_BACKOFF.delay(attempt - 1, self._random()).total_seconds())
+                    left = [pending for pending in left if not pending.answer.done()]
+                    left = left and await self._attempt(left, last=attempt == self._limits.tries - 1)
         finally:
             for pending in left:
                 pending.fail(UnansweredError())
             self._free(batch)
+
+    async def _attempt(self, batch: list[_Pending[Entry, Answer]], *, last: bool) -> list[_Pending[Entry, Answer]]:
+        """Make one call; return the entries to be tried again."""
+        answers = await self._answers(batch)
+        if any(isinstance(answer, ThrottledError) for answer in answers):
+            self._allowed = max(1.0, self._allowed / 2)
+        elif any(not isinstance(answer, QueueError) for answer in answers):
+            self._allowed = min(float(self._limits.calls), self._allowed + 1 / self._allowed)
+        return _settle(batch, answers, last=last)
 
     async def _answers(self, batch: list[_Pending[Entry, Answer]]) -> Sequence[Answer | QueueError]:
         try:

@@ -1,5 +1,7 @@
 """Makes the calls on one queue at SQS, single ones collected into batches."""
 
+import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +19,8 @@ from mcp_queue.ports import Clock
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageTypeDef
+
+logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +47,9 @@ class Channel:
         clock: Clock,
         metrics: CallMetrics,
         random: Callable[[], float],
+        delete_linger: timedelta = timedelta(0),
     ) -> None:
+        """Let deletes wait for company for ``delete_linger``, while nobody waits for them."""
         self.info = info
         self._calls = calls
         self._polls = polls
@@ -51,7 +57,9 @@ class Channel:
         # The limit of a batch is that of the largest message, which a queue may have lowered.
         sends = replace(_SENDS, size=info.max_message_bytes)
         self._sends: Batcher[SqsMessage, str] = Batcher(self._send_batch, clock=clock, limits=sends, random=random)
-        self._deletes: Batcher[str, None] = Batcher(self._delete_batch, clock=clock, limits=_SETTLEMENTS, random=random)
+        deletes = replace(_SETTLEMENTS, linger=delete_linger)
+        self._deletes: Batcher[str, None] = Batcher(self._delete_batch, clock=clock, limits=deletes, random=random)
+        self._lingering: set[asyncio.Task[None]] | None = set() if delete_linger else None
         self._hides: Batcher[_Hide, None] = Batcher(self._hide_batch, clock=clock, limits=_SETTLEMENTS, random=random)
 
     async def send(self, message: SqsMessage) -> str:
@@ -71,6 +79,22 @@ class Channel:
     async def delete(self, handle: str) -> None:
         """Delete a received message; raises ``VisibilityTimeoutError`` where SQS knows that its lease is lost."""
         await self._deletes.submit(handle)
+
+    def delete_later(self, handle: str) -> bool:
+        """Delete a received message when there is company; return whether that was begun.
+
+        A message that is not deleted comes again: only what a ledger then knows to be done may be deleted so.
+        """
+        if self._lingering is None:
+            return False
+        deletion = asyncio.get_running_loop().create_task(self._delete_or_log(handle))
+        self._lingering.add(deletion)
+        deletion.add_done_callback(self._lingering.discard)
+        return True
+
+    def hurry(self) -> None:
+        """Let no delete wait for company, from now on."""
+        self._deletes.hurry()
 
     async def hide(self, handle: str, seconds: int) -> None:
         """Hide a received message for ``seconds`` from now.
@@ -113,9 +137,18 @@ class Channel:
         await self._call("PurgeQueue")
 
     async def aclose(self) -> None:
-        """Refuse what waits, and return when no call is under way."""
+        """Refuse what waits, and return when no call is under way. Deletes that were put off are made."""
+        self.hurry()
+        if self._lingering:
+            await asyncio.wait(self._lingering)
         for batcher in (self._sends, self._deletes, self._hides):
             await batcher.aclose()
+
+    async def _delete_or_log(self, handle: str) -> None:
+        try:
+            await self.delete(handle)
+        except QueueError as error:
+            logger.warning("a message that is done comes again: %s", error, extra={"arn": self.info.arn})
 
     async def _call(self, operation: str, **parameters: object) -> Mapping[str, Any]:
         return await self._calls.call(operation, {"QueueUrl": self.info.url, **parameters})

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -14,7 +16,9 @@ from botocore.parsers import ResponseParserError
 
 from mcp_queue.adapters.aws import aws_session
 from mcp_queue.adapters.sqs.api.direct import DirectTransport
-from mcp_queue.adapters.sqs.api.errors import UnansweredError, error_of_response
+from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError, error_of_response
+from mcp_queue.domain.errors import BackendUnavailableError, QueueSetupError
+from mcp_queue.domain.execution.retry import ExponentialBackoff
 from mcp_queue.ports import Clock
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ _ANY_KEY: Final = "emulator"
 
 _CONNECT_TIMEOUT = 3
 _READ_TIMEOUT = 6
+_BACKOFF: Final = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=2))
 
 
 class CallMetrics(Protocol):
@@ -50,6 +55,31 @@ class CallMetrics(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Repeats calls of which it is not known that they happened: botocore, the other place that could, does not.
+
+    A batch that SQS throttled is repeated by its batcher, which holds its other calls back meanwhile. A purge is not
+    repeated, since a second one within 60 s is refused.
+    """
+
+    clock: Clock
+    random: Callable[[], float]
+    tries: int = 3
+
+    def wanted(self, operation: str, error: BackendUnavailableError, tried: int) -> bool:
+        """Return whether a call that ended in ``error`` after ``tried`` earlier ones is made again."""
+        if tried + 1 >= self.tries or operation == "PurgeQueue":
+            return False
+        return isinstance(error, UnansweredError) or (
+            isinstance(error, ThrottledError) and not operation.endswith("Batch")
+        )
+
+    async def pause(self, tried: int) -> None:
+        """Wait before the next try."""
+        await self.clock.sleep(_BACKOFF.delay(tried, self.random()).total_seconds())
+
+
 class SqsClient:
     """One connection pool, and the calls made through it."""
 
@@ -59,11 +89,14 @@ class SqsClient:
         metrics: CallMetrics,
         close: Callable[[], Awaitable[None]],
         direct: DirectTransport | None = None,
+        repeats: "Repeats | None" = None,
     ) -> None:
+        """Make each call once, or as often as ``repeats`` says while it gets no answer or a refusal that passes."""
         self._sqs = sqs
         self._metrics = metrics
         self._close = close
         self._direct = direct
+        self._repeats = repeats
 
     async def call(
         self, operation: str, parameters: Mapping[str, Any], *, deadline: timedelta = CALL_DEADLINE
@@ -77,14 +110,32 @@ class SqsClient:
         """
         try:
             async with asyncio.timeout(deadline.total_seconds()):
-                answer = await self._ask(operation, parameters)
+                return await self._repeated(operation, parameters)
+        except TimeoutError as error:
+            self._metrics.sqs_call(operation, "unanswered")
+            message = f"no answer from SQS: none within {deadline}"
+            raise UnansweredError(message) from error
+
+    async def _repeated(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        for tried in count():
+            try:
+                return await self._once(operation, parameters)
+            except BackendUnavailableError as error:
+                if self._repeats is None or not self._repeats.wanted(operation, error, tried):
+                    raise
+            await self._repeats.pause(tried)
+        raise AssertionError("tries are counted without end")
+
+    async def _once(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            answer = await self._ask(operation, parameters)
         except ClientError as error:
             translated, outcome = error_of_response(error)
             self._metrics.sqs_call(operation, outcome)
             raise translated from error
         except (BotoCoreError, ResponseParserError, OSError) as error:  # also a token file that cannot be read
             self._metrics.sqs_call(operation, "unanswered")
-            message = f"no answer from SQS: {str(error) or f'none within {deadline}'}"
+            message = f"no answer from SQS: {error}"
             raise UnansweredError(message) from error
         self._metrics.sqs_call(operation, "ok")
         return answer
@@ -103,35 +154,56 @@ class SqsClient:
 class ClientFactory:
     """Makes clients. Credentials, region and endpoint come from AWS's own chain where they are not given."""
 
-    def __init__(self, *, region: str | None, endpoint_url: str | None, metrics: CallMetrics, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        *,
+        region: str | None,
+        endpoint_url: str | None,
+        metrics: CallMetrics,
+        clock: Clock,
+        random: Callable[[], float],
+        queues_region: str | None = None,
+    ) -> None:
+        """Use ``queues_region``, which the address of a queue says, where no region is set."""
+        self._queues_region = queues_region
+        self.clock = clock
+        self._random = random
         self._session = aws_session()
         self._region = region
         self._endpoint_url = endpoint_url
         self._metrics = metrics
 
     async def client(self, *, connections: int, retry: bool = True, read_timeout: float = _READ_TIMEOUT) -> SqsClient:
-        """Return a new client of at most ``connections``; with ``retry`` botocore retries failures of the transport."""
+        """Return a new client of at most ``connections``; with ``retry`` it repeats calls that failed for a moment.
+
+        Raises:
+            QueueSetupError: no region, or no credentials, can be found.
+
+        """
         config = AioConfig(
             connect_timeout=_CONNECT_TIMEOUT,
             read_timeout=read_timeout,
             max_pool_connections=connections,
-            retries={"mode": "standard", "total_max_attempts": 3 if retry else 1},
+            retries={"mode": "standard", "total_max_attempts": 1},
         )
         await self._fill_in()
         stack = AsyncExitStack()
         sqs = await stack.enter_async_context(
             self._session.create_client("sqs", region_name=self._region, endpoint_url=self._endpoint_url, config=config)
         )
-        return SqsClient(sqs, self._metrics, stack.aclose, await self._direct_transport(sqs))
+        repeats = Repeats(self.clock, self._random) if retry else None
+        return SqsClient(sqs, self._metrics, stack.aclose, await self._direct_transport(sqs), repeats)
 
     async def _fill_in(self) -> None:
-        """Fill in region and credentials for an emulator, which plain http means, where none are configured."""
-        if self._endpoint_url is None or not self._endpoint_url.startswith("http://"):
-            return
+        """Fill in the region of the queues, and for an emulator, which plain http means, any region and credentials."""
+        emulator = self._endpoint_url is not None and self._endpoint_url.startswith("http://")
         if self._region is None and self._session.get_config_variable("region") is None:
-            self._region = _ANY_REGION
+            self._region = self._queues_region or (_ANY_REGION if emulator else None)
+            if self._region is None:
+                raise QueueSetupError("no AWS region is set: set AWS_REGION, or give a queue by its URL or ARN")
         if await self._session.get_credentials() is None:
+            if not emulator:
+                raise QueueSetupError("no AWS credentials were found: neither variables, nor a profile, nor a role")
             self._session.set_credentials(_ANY_KEY, _ANY_KEY)
 
     async def _direct_transport(self, sqs: "SQSClient") -> DirectTransport | None:
@@ -139,7 +211,7 @@ class ClientFactory:
         if credentials is None:
             return None
         endpoint: Any = sqs._endpoint  # type: ignore[attr-defined]  # noqa: SLF001  # botocore gives its connections no public name
-        direct = DirectTransport(endpoint.http_session, credentials, self._clock)
+        direct = DirectTransport(endpoint.http_session, credentials, self.clock)
         sqs.meta.events.register("before-send.sqs", direct.learn_endpoint)
         return direct
 

@@ -31,6 +31,10 @@ class MissingQueueError(BackendUnavailableError):
     """SQS has no such queue, or hides it from these credentials."""
 
 
+class DeletedRecentlyError(ConflictError):
+    """A queue of this name was deleted within the last 60 s; SQS creates no other so soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
     """The error that a code becomes, and the outcome that its calls are counted under."""
@@ -58,6 +62,7 @@ ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "InvalidAttributeName": _DEFECT,
     "InvalidAttributeValue": _DEFECT,
     "InvalidBatchEntryId": _DEFECT,
+    "MissingParameter": _DEFECT,
     "TooManyEntriesInBatchRequest": _DEFECT,
     "InvalidAddress": _OPERATOR,
     "InvalidSecurity": _OPERATOR,
@@ -86,14 +91,14 @@ ERROR_MAPPINGS: Final[Mapping[str, ErrorMapping]] = {
     "InternalFailure": _FAILED,
     "ServiceUnavailable": _FAILED,
     "PurgeQueueInProgress": ErrorMapping(RateLimitedError, "throttled"),
-    "QueueDeletedRecently": ErrorMapping(ConflictError),
+    "QueueDeletedRecently": ErrorMapping(DeletedRecentlyError),
     "QueueNameExists": ErrorMapping(ConflictError),
     "ResourceNotFoundException": ErrorMapping(NotFoundError),
     "UnsupportedOperation": _UNSUPPORTED,
     "UnknownOperationException": _UNSUPPORTED,
 }
 
-# The older query protocol spelt these otherwise, and SQS still sends those spellings beside the new ones.
+# SQS sends the spellings of the older query protocol beside the new ones, to those who ask for them.
 _OLD_PREFIX = "AWS.SimpleQueueService."
 _OLD_SPELLINGS: Final[Mapping[str, str]] = {
     "NonExistentQueue": "QueueDoesNotExist",
@@ -105,6 +110,9 @@ _OLD_SPELLINGS: Final[Mapping[str, str]] = {
     "KMS.NotFoundException": "KmsNotFound",
     "KMS.OptInRequired": "KmsOptInRequired",
     "KMS.ThrottlingException": "KmsThrottled",
+    # These two are the newer spelling, of the JSON protocol, which is not in the service's model.
+    "InvalidParameterValueException": "InvalidParameterValue",
+    "MissingRequiredParameterException": "MissingParameter",
 }
 _SERVER_FAULT = 500
 _PURGE_INTERVAL = timedelta(seconds=60)

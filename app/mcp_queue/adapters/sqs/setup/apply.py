@@ -4,21 +4,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
 
 from mcp_queue.adapters.sqs.api import limits
 from mcp_queue.adapters.sqs.api.client import ClientFactory, SqsClient
-from mcp_queue.adapters.sqs.api.errors import MissingQueueError
-from mcp_queue.adapters.sqs.setup.info import read_redrive, url_of
+from mcp_queue.adapters.sqs.api.errors import DeletedRecentlyError, MissingQueueError
+from mcp_queue.adapters.sqs.setup.info import read_redrive, refuse_another, url_of
 from mcp_queue.domain.errors import QueueError, QueueSetupError
 from mcp_queue.domain.queues import QueueSpec
+from mcp_queue.ports import Clock
 
 #: A dead letter waits for a person as long as SQS allows. Its age counts from the first send of its task on standard
 #: queues, so a queue keeps its own messages for less.
 RETENTION: Final = timedelta(days=10)
 DEAD_LETTER_RETENTION: Final = timedelta(days=14)
+
+#: How long a new queue may stay unknown to a part of SQS, and the name of a deleted one be kept.
+PATIENCE: Final = timedelta(seconds=60)
+_PAUSE: Final = timedelta(seconds=2)
+#: SQS has no code of its own for it.
+_NO_TARGET: Final = "Dead letter target does not exist"
 
 Attributes = Mapping[str, str]
 
@@ -75,7 +82,7 @@ async def apply_queues(
         message = f"no connection to SQS: {error}"
         raise QueueSetupError(message) from error
     try:
-        return await QueueProvisioner(client, specs, defaults).run(dry_run=dry_run)
+        return await QueueProvisioner(client, specs, defaults, clients.clock).run(dry_run=dry_run)
     finally:
         await client.aclose()
 
@@ -83,8 +90,11 @@ async def apply_queues(
 class QueueProvisioner:
     """Reads all queues, then changes them one by one."""
 
-    def __init__(self, client: SqsClient, specs: Sequence[QueueSpec], defaults: AttributeDefaults) -> None:
+    def __init__(
+        self, client: SqsClient, specs: Sequence[QueueSpec], defaults: AttributeDefaults, clock: Clock
+    ) -> None:
         self._client = client
+        self._clock = clock
         self._specs = {spec.name: spec for spec in specs}
         self._defaults = defaults
         self._arns: dict[str, str] = {}
@@ -119,6 +129,7 @@ class QueueProvisioner:
         except QueueError as error:
             raise _refusal(spec, error) from error
         attributes: Attributes = answer["Attributes"]
+        refuse_another(spec, attributes["QueueArn"])
         if (attributes.get("FifoQueue") == "true") != spec.fifo:
             message = f"queue {spec.name!r}: SQS cannot make {address} a {spec.kind} queue: delete it, or name another"
             raise QueueSetupError(message)
@@ -127,7 +138,7 @@ class QueueProvisioner:
     async def _change(
         self, spec: QueueSpec, queue: _ExistingQueue | None, attributes: Attributes, tags: Mapping[str, str]
     ) -> None:
-        call = self._client.call
+        call = self._patiently
         try:
             if queue is None:
                 kind = {"FifoQueue": "true"} if spec.fifo else {}
@@ -142,6 +153,17 @@ class QueueProvisioner:
                 await call("TagQueue", {"QueueUrl": queue.url, "Tags": tags})
         except QueueError as error:
             raise _refusal(spec, error) from error
+
+    async def _patiently(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make a call again while SQS does not know everywhere what it has created or deleted."""
+        deadline = self._clock.monotonic() + PATIENCE.total_seconds()
+        while True:
+            try:
+                return await self._client.call(operation, parameters)
+            except QueueError as error:
+                if not _passes(error) or self._clock.monotonic() >= deadline:
+                    raise
+            await self._clock.sleep(_PAUSE.total_seconds())
 
     def _target(self, spec: QueueSpec) -> str | None:
         """Return the queue that SQS itself moves messages to, by its ARN, or by its name before it is created."""
@@ -204,6 +226,10 @@ def differences(wanted: Attributes, found: Attributes) -> dict[str, str]:
 
 def _missing(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if found.get(name) != value}
+
+
+def _passes(error: QueueError) -> bool:
+    return isinstance(error, MissingQueueError | DeletedRecentlyError) or _NO_TARGET in str(error)
 
 
 def _refusal(spec: QueueSpec, error: QueueError) -> QueueSetupError:

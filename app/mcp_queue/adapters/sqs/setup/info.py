@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 from mcp_queue.adapters.sqs.api.client import SqsClient
 from mcp_queue.adapters.sqs.api.errors import MissingQueueError
-from mcp_queue.adapters.sqs.api.limits import MAX_MESSAGE_BYTES
+from mcp_queue.adapters.sqs.api.limits import MAX_MESSAGE_BYTES, MAX_WAIT
+from mcp_queue.adapters.sqs.setup.addresses import address_of
 from mcp_queue.domain.errors import QueueError, QueueSetupError
 from mcp_queue.domain.queues import FIFO_RECEIVES_PER_ATTEMPT, RECEIVES_HEADROOM, QueueSpec, fifo_receives_needed
+
+#: A poll lasts at most this part of the lease of what it brings.
+POLLS_PER_LEASE: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +34,14 @@ class QueueInfo:
     fifo: bool
     max_message_bytes: int = MAX_MESSAGE_BYTES
     redrive: RedrivePolicy | None = None
+    deduplicates_by_group: bool = False
 
 
 async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
     """Find the queue of ``spec``, by URL, ARN or name.
 
     Raises:
-        QueueSetupError: it cannot be reached, or is of another kind than configured.
+        QueueSetupError: it cannot be reached, is another one than its address says, or of another kind than configured.
 
     """
     try:
@@ -45,6 +52,7 @@ async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
         hint = "; mcp-queue queues apply creates it" if isinstance(error, MissingQueueError) else ""
         message = f"queue {spec.name!r} ({spec.url}): {error}{hint}"
         raise QueueSetupError(message) from error
+    refuse_another(spec, info.arn)
     if info.fifo != spec.fifo:
         found, wanted = ("fifo", "standard") if info.fifo else ("standard", "fifo")
         message = f"queue {spec.name!r} is configured as {wanted}, but {info.arn} is {found}"
@@ -52,8 +60,23 @@ async def resolve(client: SqsClient, spec: QueueSpec) -> QueueInfo:
     return info
 
 
-def warnings_of(spec: QueueSpec, info: QueueInfo, dead_letters: QueueInfo | None) -> list[str]:
-    """Return warnings for the operator about a queue that tasks are consumed from."""
+def refuse_another(spec: QueueSpec, arn: str) -> None:
+    """Check that the queue which SQS found is the one of ``spec``: it goes by the name, in the region of the settings.
+
+    Raises:
+        QueueSetupError: it is another one.
+
+    """
+    wanted, found = address_of(spec.url or spec.name), address_of(arn)
+    if not wanted.same_as(found):
+        message = f"queue {spec.name!r} ({spec.url}) is {wanted}, but SQS answers with {found}: compare AWS_REGION"
+        raise QueueSetupError(message)
+
+
+def warnings_of(
+    spec: QueueSpec, info: QueueInfo, dead_letters: QueueInfo | None, *, wait: timedelta = MAX_WAIT
+) -> list[str]:
+    """Return warnings for the operator about a queue that tasks are consumed from, in polls of ``wait``."""
     name = f"queue {spec.name!r}"
     if info.redrive is None:
         found = [f"{name} has no redrive policy at SQS: a task that kills every consumer is caught by them alone"]
@@ -61,6 +84,17 @@ def warnings_of(spec: QueueSpec, info: QueueInfo, dead_letters: QueueInfo | None
         found = _policy_warnings(name, spec, info, info.redrive)
     if dead_letters is not None and dead_letters.max_message_bytes < info.max_message_bytes:
         found.append(f"{name} takes larger messages than its dead-letter queue")
+    if spec.visibility_timeout < POLLS_PER_LEASE * wait:
+        found.append(
+            f"{name}: visibility_timeout {spec.visibility_timeout.total_seconds():g} s ends each poll after a third of"
+            f" it, so that an idle consumer asks more often than every {wait.total_seconds():g} s"
+        )
+    taken = min(spec.max_task_bytes, MAX_MESSAGE_BYTES)
+    if info.max_message_bytes < taken and spec.payload_bucket is None:
+        found.append(
+            f"{name}: MaximumMessageSize is {info.max_message_bytes}, so that tasks of {taken} bytes are refused;"
+            " mcp-queue queues apply raises it"
+        )
     return found
 
 
@@ -91,11 +125,8 @@ async def url_of(client: SqsClient, address: str) -> str:
     """
     if "://" in address:
         return address
-    if address.startswith("arn:"):
-        owner, _, name = address.removeprefix("arn:").split(":", 3)[3].partition(":")
-        named = {"QueueName": name, "QueueOwnerAWSAccountId": owner}
-    else:
-        named = {"QueueName": address}
+    found = address_of(address)
+    named = {"QueueName": found.name} | ({"QueueOwnerAWSAccountId": found.account} if found.account else {})
     return str((await client.call("GetQueueUrl", named))["QueueUrl"])
 
 
@@ -106,6 +137,7 @@ def _info(url: str, attributes: Mapping[str, str]) -> QueueInfo:
         fifo=attributes.get("FifoQueue") == "true",
         max_message_bytes=int(attributes.get("MaximumMessageSize", MAX_MESSAGE_BYTES)),
         redrive=read_redrive(attributes.get("RedrivePolicy")),
+        deduplicates_by_group=attributes.get("DeduplicationScope") == "messageGroup",
     )
 
 

@@ -19,11 +19,13 @@ class Calls:
     def __init__(self) -> None:
         """Start with none."""
         self.batches: list[list[str]] = []
+        self.begun = asyncio.Event()  #: set by the first call
         self.answers: list[asyncio.Future[list[str | QueueError]]] = []
 
     async def __call__(self, entries: Sequence[str]) -> Sequence[str | QueueError]:
         """Wait for the test's answer."""
         self.batches.append(list(entries))
+        self.begun.set()
         answer: asyncio.Future[list[str | QueueError]] = asyncio.get_running_loop().create_future()
         self.answers.append(answer)
         return await answer
@@ -226,6 +228,98 @@ async def test_an_entry_whose_caller_has_gone_is_not_sent() -> None:
     bench.calls.accept(1)
     await asyncio.gather(*first, *last)
     assert [["a"], ["c"]] == bench.calls.batches
+
+
+class TestLinger:
+    """An entry may wait for company."""
+
+    async def test_what_comes_within_the_linger_shares_a_call(self) -> None:
+        """Nobody is kept waiting by it but those who allowed it."""
+        bench = Bench(linger=timedelta(milliseconds=20), partial_calls=1)
+        first = bench.submit("a")
+        await turns()
+        second = bench.submit("b")
+        await turns()
+        assert [] == bench.calls.batches
+        async with asyncio.timeout(5):
+            await bench.calls.begun.wait()
+        assert [["a", "b"]] == bench.calls.batches
+        bench.calls.accept(0)
+        assert ["A", "B"] == await asyncio.gather(*first, *second)
+
+    async def test_a_full_batch_does_not_linger(self) -> None:
+        """There is no room for more company."""
+        bench = Bench(linger=MINUTE, entries=3)
+        submitted = bench.submit("a", "b", "c")
+        await turns()
+        assert [["a", "b", "c"]] == bench.calls.batches
+        bench.calls.accept(0)
+        await asyncio.gather(*submitted)
+
+    async def test_in_a_hurry_nothing_lingers(self) -> None:
+        """Neither what waits nor what comes."""
+        bench = Bench(linger=MINUTE)
+        first = bench.submit("a")
+        await turns()
+        bench.batcher.hurry()
+        second = bench.submit("b")
+        await turns()
+        assert [["a"], ["b"]] == bench.calls.batches
+        bench.calls.accept(0)
+        bench.calls.accept(1)
+        await asyncio.gather(*first, *second)
+
+
+class TestThrottling:
+    """SQS asks for a pause."""
+
+    async def test_one_call_at_a_time_tries_whether_sqs_still_throttles(self) -> None:
+        """However many were under way: each that tries by itself is what SQS asked not to get."""
+        bench = Bench(entries=1)
+        submitted = bench.submit(*"abcdefghijklmnopqrstuvwxyz")
+        await turns()
+        under_way = len(bench.calls.batches)
+        assert under_way > 10
+        for index in range(under_way):
+            bench.calls.answer(index, ThrottledError("slow down"))
+        for tried in range(5):
+            await bench.clock.advance(timedelta(seconds=10))
+            await turns()
+            assert under_way + tried + 1 == len(bench.calls.batches)
+            bench.calls.answer(-1, ThrottledError("slow down"))
+        for each in submitted:
+            each.cancel()
+
+    async def test_calls_grow_again_when_sqs_accepts(self) -> None:
+        """One more at first."""
+        bench = Bench(entries=1, calls=2)
+        submitted = bench.submit("a", "b", "c", "d")
+        await turns()
+        bench.calls.answer(0, ThrottledError("slow down"))
+        bench.calls.answer(1, ThrottledError("slow down"))
+        await turns()
+        await bench.clock.advance(timedelta(seconds=1))
+        assert [["a"], ["b"], ["a"]] == bench.calls.batches
+        bench.calls.accept(2)
+        await turns()
+        assert ["c"] == bench.calls.batches[3]
+        await bench.clock.advance(timedelta(seconds=1))
+        for index in range(3, 6):
+            bench.calls.accept(index)
+            await turns()
+        assert ["A", "B", "C", "D"] == await asyncio.gather(*submitted)
+
+    async def test_no_call_is_made_for_entries_whose_callers_have_gone(self) -> None:
+        """A batch of nothing is refused."""
+        bench = Bench()
+        (submitted,) = bench.submit("a")
+        await turns()
+        bench.calls.answer(0, ThrottledError("slow down"))
+        await turns()
+        submitted.cancel()
+        await bench.clock.advance(MINUTE)
+        await turns()
+        assert [["a"]] == bench.calls.batches
 
 
 class TestGroups:

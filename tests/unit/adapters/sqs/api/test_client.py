@@ -1,6 +1,7 @@
 """Deadlines, and polls that hang."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from mcp_queue.adapters.sqs.api.client import POLL_GRACE, PollingClient, SqsClient
+from mcp_queue.adapters.sqs.api.client import POLL_GRACE, ClientFactory, PollingClient, Repeats, SqsClient
 from mcp_queue.adapters.sqs.api.errors import ThrottledError, UnansweredError
-from mcp_queue.domain.errors import BackendUnavailableError
+from mcp_queue.domain.errors import BackendUnavailableError, QueueSetupError
+from mcp_queue.testing import FakeClock
 from tests.support.clock import NOW
 from tests.support.metrics import CountedCalls
 from tests.support.sqs.strict_server import client_error
@@ -32,7 +34,7 @@ class Service:
         """Act."""
         return await self.act()
 
-    send_message_batch = receive_message
+    send_message_batch = get_queue_attributes = purge_queue = receive_message
 
 
 class Clients:
@@ -54,6 +56,10 @@ class Clients:
         client = SqsClient(self.service, self.metrics, close)  # type: ignore[arg-type]  # it stands for botocore's
         self.made.append(client)
         return client
+
+
+async def _close() -> None:
+    return
 
 
 async def hang() -> dict[str, Any]:
@@ -115,6 +121,85 @@ class TestClient:
         clients.service.act = answer
         assert ANSWER == await client.call("SendMessageBatch", {})
         assert ["throttled", "ok"] == clients.metrics.outcomes("SendMessageBatch")
+
+
+class TestRepeats:
+    """The one place that makes a single call again."""
+
+    @staticmethod
+    async def outcomes(operation: str, error: Exception) -> list[str]:
+        """Return how the tries of a call ended that always fails."""
+        metrics, service = CountedCalls(), Service()
+        service.act = failing(error)
+        clock = FakeClock()
+        client = SqsClient(service, metrics, _close, repeats=Repeats(clock, lambda: 1.0))  # type: ignore[arg-type]  # it stands for botocore's
+        call = asyncio.create_task(client.call(operation, {}))
+        for _ in range(5):
+            await clock.advance(timedelta(seconds=2))
+        with pytest.raises(BackendUnavailableError):
+            await call
+        return metrics.outcomes(operation)
+
+    async def test_a_call_without_an_answer_is_made_three_times(self) -> None:
+        """A connection that was idle for too long is the common reason."""
+        assert ["unanswered"] * 3 == await self.outcomes("SendMessageBatch", ReadTimeoutError(endpoint_url="https://x"))
+
+    async def test_a_throttled_batch_is_left_to_its_batcher(self) -> None:
+        """Two places that repeat multiply their tries."""
+        assert ["throttled"] == await self.outcomes("SendMessageBatch", client_error("RequestThrottled"))
+
+    async def test_another_throttled_call_is_made_three_times(self) -> None:
+        """No batcher stands behind it."""
+        assert ["throttled"] * 3 == await self.outcomes("GetQueueAttributes", client_error("RequestThrottled"))
+
+    async def test_a_purge_is_made_once(self) -> None:
+        """The second would be told that the first is under way."""
+        assert ["unanswered"] == await self.outcomes("PurgeQueue", ReadTimeoutError(endpoint_url="https://x"))
+
+
+class TestSettings:
+    """What every client needs, and may lack."""
+
+    @pytest.fixture(autouse=True)
+    def _bare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Leave the process without settings of AWS."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    @staticmethod
+    def factory(queues_region: str | None = None) -> ClientFactory:
+        """Return a factory that is told nothing."""
+        return ClientFactory(
+            region=None,
+            endpoint_url=None,
+            metrics=CountedCalls(),
+            clock=FakeClock(),
+            random=lambda: 0.5,
+            queues_region=queues_region,
+        )
+
+    async def test_a_missing_region_is_named(self) -> None:
+        """With what to do about it."""
+        with pytest.raises(QueueSetupError, match="no AWS region is set: set AWS_REGION"):
+            await self.factory().client(connections=1)
+
+    async def test_missing_credentials_are_named(self) -> None:
+        """At the start, not at the first call."""
+        with pytest.raises(QueueSetupError, match="no AWS credentials were found"):
+            await self.factory("eu-west-1").client(connections=1)
+
+    async def test_the_region_of_the_queues_is_used_where_none_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Their URLs and ARNs say it."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        client = await self.factory("eu-west-1").client(connections=1)
+        try:
+            assert "eu-west-1" == client._sqs.meta.region_name
+        finally:
+            await client.aclose()
 
 
 class TestPolls:

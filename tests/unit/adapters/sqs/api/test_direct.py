@@ -12,7 +12,8 @@ from aiobotocore.credentials import AioCredentials
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 
 from mcp_queue.adapters.sqs.api.direct import DirectTransport, Endpoint, SigV4Signer, endpoint_of
 from mcp_queue.testing import FakeClock
@@ -38,6 +39,7 @@ class Answer:
     def __init__(self, status_code: int, content: bytes) -> None:
         """Answer with ``content``."""
         self.status_code = status_code
+        self.headers: dict[str, str] = {}
         self._content = content
 
     @property
@@ -150,18 +152,39 @@ class TestCalling:
         calls, _ = direct(Answer(200, b""))
         assert {} == await calls.call("PurgeQueue", {})
 
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_refused_signature_is_left_to_botocore(self, status: int) -> None:
+        """It may sign in another way, or have newer credentials."""
+        calls, _ = direct(Answer(status, b'{"__type":"InvalidSecurity"}'))
+        assert await calls.call("SendMessageBatch", {}) is None
+
     @pytest.mark.parametrize(
-        "outcome",
+        ("answer", "code"),
         [
-            Answer(400, b'{"__type":"QueueDoesNotExist"}'),
-            Answer(503, b""),
-            Answer(200, b"<html>"),
-            Answer(200, b"[]"),
-            EndpointConnectionError(endpoint_url=URL),
-            FileNotFoundError("token"),
+            (Answer(400, b'{"__type":"com.amazonaws.sqs#QueueDoesNotExist"}'), "QueueDoesNotExist"),
+            (Answer(503, b""), "503"),
+            (Answer(500, b"<html>"), "500"),
         ],
     )
-    async def test_anything_else_is_left_to_botocore(self, outcome: Answer | Exception) -> None:
-        """It knows errors and retries."""
-        calls, _ = direct(outcome)
-        assert await calls.call("SendMessageBatch", {}) is None
+    async def test_an_error_is_raised_and_asked_for_once(self, answer: Answer, code: str) -> None:
+        """Asking again is for one place alone, which knows when."""
+        calls, connections = direct(answer)
+        with pytest.raises(ClientError) as caught:
+            await calls.call("SendMessageBatch", {})
+        assert code == caught.value.response["Error"]["Code"]
+        assert 1 == len(connections.requests)
+
+    @pytest.mark.parametrize("body", [b"<html>", b"[]"])
+    async def test_an_answer_that_cannot_be_read_is_no_answer(self, body: bytes) -> None:
+        """A proxy may have answered in the place of SQS."""
+        calls, _ = direct(Answer(200, body))
+        with pytest.raises(ResponseParserError):
+            await calls.call("SendMessageBatch", {})
+
+    @pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url=URL), FileNotFoundError("token")])
+    async def test_a_call_that_breaks_is_not_made_again(self, error: Exception) -> None:
+        """A second poll would be cut off before it could bring anything, and hide what it found."""
+        calls, connections = direct(error)
+        with pytest.raises(type(error)):
+            await calls.call("ReceiveMessage", {})
+        assert len(connections.requests) <= 1

@@ -1,15 +1,19 @@
 """What queues at SQS should be, and what has to be set for that."""
 
+import asyncio
 import json
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mcp_queue.adapters.sqs.setup.apply import AttributeDefaults, QueueProvisioner, differences, wanted_attributes
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.queues import QueueKind
+from tests.support.aws.strict_world import ServiceWorld
 from tests.support.sqs.client import sqs_spec
 from tests.support.sqs.strict_queues import StrictWorld
+from tests.support.sqs.strict_server import client_error
 
 ARN = "arn:aws:sqs:us-east-1:111122223333:"
 TASKS = sqs_spec("tasks", "tasks", dead_letter_queue="dlq", visibility_timeout=timedelta(seconds=30))
@@ -99,6 +103,47 @@ async def test_a_queue_of_another_kind_is_left_alone_and_so_are_the_others() -> 
     specs = [sqs_spec("tasks", "tasks"), sqs_spec("orders", "orders", kind=QueueKind.FIFO)]
 
     with pytest.raises(QueueSetupError, match="queue 'orders': SQS cannot make orders a fifo queue"):
-        await QueueProvisioner(world.client, specs, AttributeDefaults()).run(dry_run=False)
+        await QueueProvisioner(world.client, specs, AttributeDefaults(), world.clock).run(dry_run=False)
 
     assert [] == world.sqs.made("CreateQueue")
+
+
+class TestPatience:
+    """SQS does not know everywhere at once what it has created or deleted."""
+
+    SPECS = (sqs_spec("dlq", "dlq"), TASKS)
+
+    async def run(self, world: ServiceWorld) -> None:
+        """Apply, with a minute for it."""
+        provisioner = QueueProvisioner(world.client, self.SPECS, AttributeDefaults(), world.clock)
+        run = asyncio.create_task(provisioner.run(dry_run=False))
+        for _ in range(40):
+            await world.clock.advance(timedelta(seconds=2))
+        await run
+
+    @pytest.mark.parametrize(
+        ("operation", "error"),
+        [
+            ("GetQueueAttributes", client_error("AWS.SimpleQueueService.NonExistentQueue")),
+            ("CreateQueue", client_error("AWS.SimpleQueueService.QueueDeletedRecently")),
+            (
+                "CreateQueue",
+                client_error("InvalidParameterValue", "Reason: Dead letter target does not exist."),
+            ),
+        ],
+        ids=["not visible yet", "deleted recently", "redrive target not visible yet"],
+    )
+    async def test_what_passes_is_waited_for(self, operation: str, error: ClientError) -> None:
+        """Half of a set-up helps nobody."""
+        world = ServiceWorld()
+        world.sqs.fail(operation, *[error] * 20)
+        await self.run(world)
+        assert {"dlq", "tasks"} == world.sqs.queues.keys()
+
+    async def test_what_does_not_pass_is_told_after_a_minute(self) -> None:
+        """With the words of SQS."""
+        world = ServiceWorld()
+        world.sqs.fail("CreateQueue", *[client_error("AWS.SimpleQueueService.QueueDeletedRecently")] * 100)
+        with pytest.raises(QueueSetupError, match=r"queue 'dlq' .*QueueDeletedRecently"):
+            await self.run(world)
+        assert 31 == len(world.sqs.made("CreateQueue"))

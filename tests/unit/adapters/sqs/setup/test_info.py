@@ -7,6 +7,7 @@ import pytest
 from mcp_queue.adapters.sqs.setup.info import QueueInfo, RedrivePolicy, resolve, warnings_of
 from mcp_queue.domain.errors import QueueSetupError
 from mcp_queue.domain.queues import QueueKind
+from tests.support.clock import SECOND
 from tests.support.sqs.client import sqs_spec
 from tests.support.sqs.strict_queues import StrictWorld
 from tests.support.sqs.strict_server import client_error
@@ -80,9 +81,40 @@ class TestResolving:
         with pytest.raises(QueueSetupError, match=r"configured as fifo, but .* is standard"):
             await resolve(world.client, sqs_spec("work", url, kind=QueueKind.FIFO))
 
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "arn:aws:sqs:us-west-2:111122223333:work",
+            "https://sqs.us-west-2.amazonaws.com/111122223333/work",
+            "https://sqs.us-east-1.amazonaws.com/444455556666/work",
+        ],
+    )
+    async def test_a_queue_of_another_region_or_account_stops_the_start(self, address: str) -> None:
+        """SQS finds one of the same name in the region of the settings."""
+        world = StrictWorld()
+        world.sqs.create("work")
+        with pytest.raises(QueueSetupError, match=r"is 'work' in region .* but SQS answers with 'work' in region"):
+            await resolve(world.client, sqs_spec("work", address))
+
 
 class TestWarnings:
     """What is odd, and no reason to stop."""
+
+    def test_a_lease_that_shortens_the_polls_is_told(self) -> None:
+        """Polls are billed."""
+        spec = sqs_spec("work", "work", visibility_timeout=30 * SECOND)
+        (warning,) = warnings_of(spec, info(target="dlq"), info())
+        assert "visibility_timeout 30 s ends each poll after a third" in warning
+        assert [] == warnings_of(spec, info(target="dlq"), info(), wait=10 * SECOND)
+
+    def test_a_queue_of_smaller_messages_than_the_largest_task_is_told(self) -> None:
+        """As Terraform's provider makes them by default."""
+        (warning,) = warnings_of(sqs_spec("work", "work"), info(target="dlq", size=262_144), info())
+        assert "MaximumMessageSize is 262144" in warning
+        small = sqs_spec("work", "work", max_task_bytes=200_000)
+        stored = sqs_spec("work", "work", payload_bucket="bucket")
+        for spec in (small, stored):
+            assert [] == warnings_of(spec, info(target="dlq", size=262_144), info())
 
     def test_a_queue_as_it_should_be_has_none(self) -> None:
         """Silence means well."""
