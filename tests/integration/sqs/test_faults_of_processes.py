@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -50,9 +51,6 @@ class TestGateway:
             assert "completed" == await processes.status(task)
 
     @pytest.mark.parametrize("error", [NO_QUEUE, DENIED, THROTTLED], ids=["gone", "denied", "throttled"])
-    @pytest.mark.xfail(
-        strict=True, reason="the last queue of the configuration decides, here the FIFO dead-letter queue"
-    )
     async def test_the_gateway_is_ready_while_a_task_queue_answers(
         self, tmp_path: Path, localstack: LocalStack, error: SqsError
     ) -> None:
@@ -127,21 +125,25 @@ class TestConsumer:
         assert journal.count("GetQueueAttributes") <= len(queues), journal.by_operation()
 
     async def test_a_little_traffic_costs_little(self, tmp_path: Path, localstack: LocalStack) -> None:
-        """Twenty tasks a second: deletes wait up to 200 ms for company where a duplicate would do no harm."""
+        """Twenty tasks a second cost 2.3 requests each: deletes wait up to 200 ms where a duplicate would do no harm.
+
+        On a machine too busy for that pace, deletes may come as often as five times a second all the same.
+        """
         async with processes_behind_faults(tmp_path, localstack, [TASKS, DLQ]) as processes:
             await processes.start()
             await processes.enqueue("tasks")
             await eventually(lambda: _ran(processes, "ok", 1), 20, "the first task is done")
-            journal = processes.proxy.start_counting()
+            journal, began = processes.proxy.start_counting(), time.monotonic()
             for _ in range(100):
                 await processes.enqueue("tasks")
                 await pause(0.04)
             await eventually(lambda: _ran(processes, "ok", 101), 20, "every task is done")
             await eventually(lambda: _deleted(processes, 100), 20, "every message is deleted")
+            seconds = time.monotonic() - began
         used = sum(
             journal.count(operation) for operation in ("SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch")
         )
-        assert used <= 230, journal.by_operation()
+        assert used <= 200 + max(30, 5 * seconds), journal.by_operation()
 
 
 class TestApply:

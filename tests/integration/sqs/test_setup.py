@@ -72,7 +72,7 @@ class TestApply:
             tasks["tag team"],
         )
         assert ("true", "perMessageGroupId") == (orders["FifoQueue"], orders["FifoThroughputLimit"])
-        redrive = {"deadLetterTargetArn": dead_letters["QueueArn"], "maxReceiveCount": 100}
+        redrive = {"deadLetterTargetArn": dead_letters["QueueArn"], "maxReceiveCount": 107}
         assert redrive == json.loads(orders["RedrivePolicy"])
         assert "1209600" == dead_letters["MessageRetentionPeriod"]
         check = await run("config", "check", "--json", at=localstack, QUEUE_CONFIG=str(config))
@@ -97,7 +97,7 @@ class TestApply:
         expected = [
             f"tasks ({prefix}-tasks): would be changed",
             "  VisibilityTimeout  75 -> 60",
-            "  RedrivePolicy      to dlq after 3 receives -> to dlq after 7 receives",
+            "  RedrivePolicy      to dlq after 10 receives -> to dlq after 14 receives",
         ]
         assert expected == done.out.splitlines()[:3]
         assert "75" == (await attributes_of(f"{prefix}-tasks"))["VisibilityTimeout"]
